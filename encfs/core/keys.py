@@ -1,0 +1,117 @@
+"""The key tree below the root key.
+
+Owns: FORMAT.md section 5: which label leads to which key, and how epoch keys are wrapped. Must not
+know: where the root key comes from (``slots``), what is sealed with the leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import Struct
+from typing import Final
+
+from encfs.core.names import NameCodec
+from encfs.crypto.aead import NAME_KEY_SIZE
+from encfs.crypto.kdf import Label
+from encfs.crypto.suite import Suite
+from encfs.errors import AuthenticationError, FormatError
+from encfs.format import limits
+from encfs.units import FileId, VolumeId
+
+_U32: Final = Struct(">I")
+_HEADER: Final = Label.HEADER.value
+_XATTR: Final = Label.XATTR.value
+
+
+class EpochKeys:
+    """All keys that follow from one epoch key. Immutable, and safe to share between threads.
+
+    Attributes:
+        epoch: the number that frames name.
+        names: seals and opens names under this epoch.
+
+    Raises:
+        FormatError: the epoch key is not 32 bytes long.
+    """
+
+    __slots__ = ("_expand", "_key", "directory_key", "epoch", "names", "place_key", "session_key", "symlink_key")
+
+    def __init__(self, suite: Suite, epoch: int, key: bytes) -> None:
+        if len(key) != limits.KEY_SIZE:
+            raise FormatError("an epoch key has the wrong length")
+        expand = suite.expand
+        self.epoch = epoch
+        self._key = key
+        self._expand = expand
+        self.directory_key = expand(key, Label.DIRECTORY)
+        self.session_key = expand(key, Label.SESSION)
+        self.symlink_key = expand(key, Label.SYMLINK)
+        self.place_key = expand(key, Label.PLACE)
+        self.names = NameCodec(
+            suite, expand(key, Label.NAME, NAME_KEY_SIZE), expand(key, Label.LONGNAME), self.place_key
+        )
+
+    def __repr__(self) -> str:
+        return f"EpochKeys(epoch={self.epoch})"
+
+    def header_key(self, fid: FileId) -> bytes:
+        """K_header(fid)."""
+        return self._expand(self._key, _HEADER + fid)
+
+    def xattr_key(self, object_id: bytes) -> bytes:
+        """K_xattr(id): the attribute id of a file, the dir id of a directory."""
+        return self._expand(self._key, _XATTR + object_id)
+
+
+class KeyRing:
+    """The keys of an unlocked volume, one ``EpochKeys`` for each epoch.
+
+    Attributes:
+        active: the epoch under which everything new is sealed.
+
+    Raises:
+        FormatError: the active epoch has no key.
+    """
+
+    __slots__ = ("_epochs", "active", "suite", "volume_id")
+
+    def __init__(self, *, suite: Suite, volume_id: VolumeId, epochs: Mapping[int, bytes], active: int) -> None:
+        self.suite = suite
+        self.volume_id = volume_id
+        self._epochs = {number: EpochKeys(suite, number, key) for number, key in epochs.items()}
+        self.active = self.of(active)
+
+    def __repr__(self) -> str:
+        return f"KeyRing(epochs={sorted(self._epochs)}, active={self.active.epoch})"
+
+    def of(self, epoch: int) -> EpochKeys:
+        """The keys of one epoch.
+
+        Raises:
+            FormatError: the volume has no such epoch.
+        """
+        try:
+            return self._epochs[epoch]
+        except KeyError:
+            raise FormatError("the epoch that is named is not one of the volume's") from None
+
+
+def wrap_epoch(suite: Suite, *, root_key: bytes, volume_id: VolumeId, epoch: int, key: bytes) -> bytes:
+    """``wrap`` of an epoch in the config."""
+    return suite.seal(suite.expand(root_key, Label.WRAP), _wrap_aad(volume_id, epoch), key)
+
+
+def unwrap_epoch(suite: Suite, *, root_key: bytes, volume_id: VolumeId, epoch: int, wrap: bytes) -> bytes:
+    """The epoch key in a ``wrap``.
+
+    Raises:
+        AuthenticationError: another root key, volume or epoch, or changed.
+    """
+    key = suite.unseal(suite.expand(root_key, Label.WRAP), _wrap_aad(volume_id, epoch), wrap)
+    if len(key) != limits.KEY_SIZE:
+        raise AuthenticationError("a wrapped epoch key has the wrong length")
+    return key
+
+
+def _wrap_aad(volume_id: VolumeId, epoch: int) -> bytes:
+    return Label.EPOCH + volume_id + _U32.pack(epoch)

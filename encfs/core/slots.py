@@ -1,0 +1,157 @@
+"""Slots: how a passphrase or a recovery key becomes the root key.
+
+Owns: FORMAT.md section 4. Must not know: where the secret was typed, the config around the slot.
+
+Rule: the commitment is compared before any AEAD is tried, so that one forged ciphertext cannot
+test many passphrases at once.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+from encfs.crypto import rng
+from encfs.crypto.kdf import Label, constant_time_equal
+from encfs.crypto.suite import Suite
+from encfs.errors import AuthenticationError, FormatError, SlotDamagedError, UsageError, WrongSecretError
+from encfs.format import limits
+from encfs.format.config import Kdf, KdfAlg, Slot, SlotKind, slot_binding
+from encfs.units import VolumeId
+
+_KEK_SIZE: Final = 32
+
+
+def new_argon2id(*, memory_kib: int, passes: int, lanes: int) -> Kdf:
+    """Argon2id with these parameters and a fresh salt.
+
+    Raises:
+        FormatError: a parameter is outside the limits of section 4.
+    """
+    return Kdf(KdfAlg.ARGON2ID, memory_kib, passes, lanes, rng.random_bytes(limits.KDF_SALT_SIZE))
+
+
+def make_slot(
+    suite: Suite,
+    *,
+    volume_id: VolumeId,
+    rk_id: bytes,
+    root_key: bytes,
+    kind: SlotKind,
+    label: str,
+    created: int,
+    kdf: Kdf,
+    secret: bytes,
+) -> Slot:
+    """A new slot that opens with ``secret``: the passphrase bytes, or the 32 bytes of the recovery key.
+
+    Raises:
+        FormatError: the label is too long, or ``kdf`` does not fit ``kind``.
+        MemoryShortError: the derivation needs more memory than is free.
+    """
+    slot_id = rng.random_bytes(limits.SLOT_ID_SIZE)
+    kek, commit = _derive(suite, volume_id, slot_id, kdf, secret)
+    private, pub = suite.kem_generate()
+    return Slot(
+        id=slot_id,
+        kind=kind,
+        label=label,
+        created=created,
+        kdf=kdf,
+        pub=pub,
+        commit=commit,
+        esk=suite.seal(kek, _esk_aad(suite, volume_id, slot_id, slot_binding(kdf, kind, pub)), private),
+        erk=seal_root_key(suite, volume_id=volume_id, slot_id=slot_id, rk_id=rk_id, pub=pub, root_key=root_key),
+    )
+
+
+def seal_root_key(
+    suite: Suite, *, volume_id: VolumeId, slot_id: bytes, rk_id: bytes, pub: bytes, root_key: bytes
+) -> bytes:
+    """``erk`` of a slot: needs no secret, so a new root key reaches every slot without asking anybody.
+
+    Raises:
+        FormatError: ``pub`` is not a public key.
+    """
+    return suite.kem_seal(pub, _erk_info(volume_id, slot_id, rk_id), root_key)
+
+
+def open_slot(suite: Suite, volume_id: VolumeId, rk_id: bytes, slot: Slot, secret: bytes) -> bytes:
+    """The root key.
+
+    Raises:
+        WrongSecretError: the secret is not this slot's.
+        SlotDamagedError: the secret is right, but the sealed keys do not open.
+        MemoryShortError: the derivation needs more memory than is free.
+    """
+    kek, commit = _derive(suite, volume_id, slot.id, slot.kdf, secret)
+    if not constant_time_equal(commit, slot.commit):
+        raise WrongSecretError("the passphrase or recovery key is wrong")
+    binding = slot_binding(slot.kdf, slot.kind, slot.pub)
+    try:
+        private = suite.unseal(kek, _esk_aad(suite, volume_id, slot.id, binding), slot.esk)
+        root_key = suite.kem_unseal(private, _erk_info(volume_id, slot.id, rk_id), slot.erk)
+    except (AuthenticationError, FormatError) as exc:
+        raise _damaged() from exc
+    if len(root_key) != limits.KEY_SIZE:
+        raise _damaged()
+    return root_key
+
+
+def passphrase_bytes(text: str) -> bytes:
+    """The bytes of a typed passphrase: NFC, UTF-8.
+
+    Raises:
+        UsageError: it is empty, or not text.
+    """
+    try:
+        return _not_empty(unicodedata.normalize("NFC", text).encode("utf-8"))
+    except UnicodeEncodeError:
+        # Not chained: the exception carries the passphrase.
+        raise UsageError("the passphrase is not valid text") from None
+
+
+def passphrase_from_raw(raw: bytes) -> bytes:
+    """The bytes of a passphrase from a file, a descriptor or a command.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if raw.endswith(b"\n"):
+        raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _not_empty(raw)
+    return passphrase_bytes(text)
+
+
+def _not_empty(secret: bytes) -> bytes:
+    if not secret:
+        raise UsageError("the passphrase is empty")
+    return secret
+
+
+def _derive(suite: Suite, volume_id: VolumeId, slot_id: bytes, kdf: Kdf, secret: bytes) -> tuple[bytes, bytes]:
+    """KEK and commitment."""
+    if kdf.alg is KdfAlg.ARGON2ID:
+        secret = suite.argon2id(secret, salt=kdf.salt, memory_kib=kdf.memory_kib, passes=kdf.passes, lanes=kdf.lanes)
+    keys = suite.extract_expand(
+        salt=volume_id + slot_id, ikm=secret, info=Label.SLOT, length=_KEK_SIZE + limits.COMMIT_SIZE
+    )
+    return keys[:_KEK_SIZE], keys[_KEK_SIZE:]
+
+
+def _esk_aad(suite: Suite, volume_id: VolumeId, slot_id: bytes, binding: bytes) -> bytes:
+    return Label.ESK + volume_id + slot_id + suite.digest(binding)
+
+
+def _erk_info(volume_id: VolumeId, slot_id: bytes, rk_id: bytes) -> bytes:
+    return Label.ERK + volume_id + slot_id + rk_id
+
+
+def _damaged() -> SlotDamagedError:
+    return SlotDamagedError(
+        "the passphrase or recovery key is right, but its slot in the config is damaged",
+        hint="Use another passphrase or the recovery key, or restore the config from a backup.",
+    )

@@ -1,0 +1,103 @@
+"""The clear part of the 512-byte sealed frame.
+
+Owns: FORMAT.md section 6. Must not know: how the body is sealed, or what is in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+from encfs.errors import FormatError
+from encfs.format import limits
+from encfs.units import FileId
+
+_CLEAR: Final = Struct(">4sBBBBII16s16s")
+_ZERO16: Final = bytes(16)
+NO_FILE_ID: Final = FileId(_ZERO16)
+_LOG2_CELLS: Final = frozenset(size.bit_length() - 1 for size in limits.CELL_SIZES)
+
+
+class FrameKind(IntEnum):
+    """Byte 5 of a frame."""
+
+    FILE = 1
+    SYMLINK = 2
+    DIRECTORY = 3
+    SESSION = 4
+
+
+_MAGIC: Final = {
+    FrameKind.FILE: b"CLKF",
+    FrameKind.SYMLINK: b"CLKF",
+    FrameKind.DIRECTORY: b"CLKD",
+    FrameKind.SESSION: b"CLKS",
+}
+_KINDS: Final = {(magic, kind.value): kind for kind, magic in _MAGIC.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Bytes 0 to 47 of a frame, which are also its AAD.
+
+    Raises:
+        FormatError: the values cannot stand in a frame.
+    """
+
+    kind: FrameKind
+    log2_cell: int
+    epoch: int
+    previous_epoch: int | None
+    fid: FileId = NO_FILE_ID
+
+    def __post_init__(self) -> None:
+        if self.kind <= FrameKind.SYMLINK:
+            if self.log2_cell not in _LOG2_CELLS or len(self.fid) != limits.FILE_ID_SIZE:
+                raise FormatError("a file header names no known cell size")
+        elif self.log2_cell or self.fid != _ZERO16:
+            raise FormatError("a record has fields that only a file header has")
+        previous = self.previous_epoch
+        if not (0 <= self.epoch <= limits.EPOCH_MAX and (previous is None or 0 <= previous <= limits.EPOCH_MAX)):
+            raise FormatError("a frame names an impossible epoch")
+
+    def clear(self) -> bytes:
+        """The 48 clear bytes."""
+        kind = self.kind
+        previous = limits.NO_EPOCH if self.previous_epoch is None else self.previous_epoch
+        return _CLEAR.pack(
+            _MAGIC[kind], limits.FORMAT_VERSION, kind, self.log2_cell, 0, self.epoch, previous, self.fid, _ZERO16
+        )
+
+
+def parse_frame(raw: bytes | bytearray | memoryview) -> tuple[Frame, bytes, bytes]:
+    """Split a frame of 512 bytes.
+
+    Returns:
+        The clear part, the 12-byte nonce, and the sealed body (ciphertext || tag).
+
+    Raises:
+        FormatError: these bytes are not a frame of version 1.
+    """
+    data = bytes(raw)
+    if len(data) != limits.FRAME_SIZE:
+        raise FormatError("a frame is not 512 bytes long")
+    magic, version, number, log2_cell, pad, epoch, previous, fid, reserved = _CLEAR.unpack_from(data)
+    kind = _KINDS.get((magic, number))
+    if kind is None or version != limits.FORMAT_VERSION or pad or reserved != _ZERO16:
+        raise FormatError("a frame has not the form of version 1")
+    frame = Frame(kind, log2_cell, epoch, None if previous == limits.NO_EPOCH else previous, FileId(fid))
+    return frame, data[limits.FRAME_CLEAR_SIZE : limits.FRAME_NONCE_END], data[limits.FRAME_NONCE_END :]
+
+
+def unpad(padded: bytes, length: int) -> bytes:
+    """The text of a zero-padded field.
+
+    Raises:
+        FormatError: the text, which never ends in a zero byte, is not ``length`` bytes long.
+    """
+    text = padded.rstrip(b"\0")
+    if len(text) != length:
+        raise FormatError("a field is not padded with zero bytes")
+    return text

@@ -1,0 +1,158 @@
+"""The file header: what is known of one file besides its cells.
+
+Owns: FORMAT.md section 9.1. Must not know: keys' use, cells, where the header is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntFlag
+from struct import Struct
+from typing import Final
+
+from encfs.errors import FormatError
+from encfs.format import limits
+from encfs.format.frame import Frame, FrameKind, unpad
+from encfs.units import DirId, FileId, SessionId
+
+_BODY: Final = Struct(">QQQ16sI4s32s32sQ16s16sH255s27s")
+_NO_KEY: Final = bytes(limits.KEY_SIZE)
+_ZERO4: Final = bytes(4)
+_ZERO27: Final = bytes(27)
+
+
+class HeaderFlag(IntFlag):
+    """Flags of a file."""
+
+    SPARSE = 1
+    MULTI = 2
+    PARITY = 4
+
+
+_FLAGS: Final = [HeaderFlag(value) for value in range(8)]
+"""By value, because making an ``IntFlag`` costs more than all the rest of a parse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileHeader:
+    """All of a file header, clear part and body. Its repr shows neither keys nor the name.
+
+    Attributes:
+        kind: ``FrameKind.FILE`` or ``FrameKind.SYMLINK``.
+        log2_cell: log2 of the cell size.
+        size: plain size in bytes.
+        synced_size: plain bytes from the start that an fsync has confirmed.
+        cells_sealed: at least as many cells as were ever sealed under ``content_key``.
+        parent: dir id of the directory that holds the file.
+        attribute_id: names the key of the extended attributes; constant for the file's life.
+
+    Raises:
+        FormatError: the values cannot stand in a header.
+    """
+
+    kind: FrameKind
+    log2_cell: int
+    epoch: int
+    previous_epoch: int | None = None
+    fid: FileId
+    size: int
+    synced_size: int
+    generation: int
+    session: SessionId
+    flags: HeaderFlag
+    content_key: bytes = field(repr=False)
+    previous_content_key: bytes | None = field(default=None, repr=False)
+    cells_sealed: int
+    parent: DirId
+    attribute_id: bytes
+    name: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind > FrameKind.SYMLINK:
+            raise FormatError("a file header is of another kind")
+        if not 0 <= self.synced_size <= self.size <= limits.PLAIN_SIZE_MAX:
+            raise FormatError("the sizes in a file header contradict each other")
+        if not (0 <= self.generation <= limits.U64_MAX and 0 <= self.cells_sealed <= limits.U64_MAX):
+            raise FormatError("a count in a file header is out of range")
+        if not 0 <= self.flags.value < len(_FLAGS):
+            raise FormatError("a file header has unknown flags")
+        if (
+            len(self.content_key) != limits.KEY_SIZE
+            or len(self.session) != limits.SESSION_ID_SIZE
+            or len(self.parent) != limits.DIR_ID_SIZE
+            or len(self.attribute_id) != limits.ATTRIBUTE_ID_SIZE
+            or (self.previous_content_key is not None and len(self.previous_content_key) != limits.KEY_SIZE)
+        ):
+            raise FormatError("a key or id in a file header has the wrong length")
+        if not limits.is_plain_name(self.name):
+            raise FormatError("the name in a file header is not a name")
+
+    @property
+    def frame(self) -> Frame:
+        """The clear part."""
+        return Frame(self.kind, self.log2_cell, self.epoch, self.previous_epoch, self.fid)
+
+    def body(self) -> bytes:
+        """The 436 bytes to seal."""
+        return _BODY.pack(
+            self.size,
+            self.synced_size,
+            self.generation,
+            self.session,
+            self.flags,
+            _ZERO4,
+            self.content_key,
+            self.previous_content_key or _NO_KEY,
+            self.cells_sealed,
+            self.parent,
+            self.attribute_id,
+            len(self.name),
+            self.name,
+            _ZERO27,
+        )
+
+
+def parse_header_body(frame: Frame, body: bytes) -> FileHeader:
+    """Read an opened body.
+
+    Raises:
+        FormatError: the body has not the form of section 9.1.
+    """
+    if len(body) != limits.BODY_SIZE:
+        raise FormatError("the body of a file header has the wrong length")
+    (
+        size,
+        synced_size,
+        generation,
+        session,
+        flags,
+        zero4,
+        content_key,
+        previous_key,
+        cells_sealed,
+        parent,
+        attribute_id,
+        length,
+        padded,
+        zero27,
+    ) = _BODY.unpack(body)
+    if flags >= len(_FLAGS) or zero4 != _ZERO4 or zero27 != _ZERO27:
+        raise FormatError("a file header has unknown flags or fields")
+    return FileHeader(
+        kind=frame.kind,
+        log2_cell=frame.log2_cell,
+        epoch=frame.epoch,
+        previous_epoch=frame.previous_epoch,
+        fid=frame.fid,
+        size=size,
+        synced_size=synced_size,
+        generation=generation,
+        session=SessionId(session),
+        flags=_FLAGS[flags],
+        content_key=content_key,
+        previous_content_key=None if previous_key == _NO_KEY else previous_key,
+        cells_sealed=cells_sealed,
+        parent=DirId(parent),
+        attribute_id=attribute_id,
+        name=unpad(padded, length),
+    )

@@ -1,0 +1,112 @@
+"""Every fixed number and name of the format, once.
+
+Owns: the constants of FORMAT.md and the rule for a plain name. Must not know: anything else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FORMAT_VERSION: Final = 1
+SUITE_NAME: Final = "cloakfs-1"
+"""The one suite of version 1, section 1."""
+
+# Section 2: fixed lower names. None can be an encrypted name: each has a dot.
+CONFIG_NAME: Final = b"cloakfs.volume"
+CONFIG_BAK_NAME: Final = b"cloakfs.volume.bak"
+RECORD_NAME: Final = b"cloakfs.d"
+SESSIONS_NAME: Final = b"cloakfs.s"
+LOCK_NAME: Final = b"lock"
+TEMP_PREFIX: Final = b"cloakfs.t."
+TEMP_DIGITS: Final = 16
+
+# Section 3: config.
+CONFIG_MAX: Final = 1 << 20
+"""Longest JSON line in bytes, and, with room for the two short lines, longest config."""
+CHECKSUM_SIZE: Final = 16
+MAC_SIZE: Final = 32
+CELL_SIZES: Final = (4096, 16384, 65536)
+DEFAULT_CELL_SIZE: Final = 4096
+U64_MAX: Final = (1 << 64) - 1
+VOLUME_ID_SIZE: Final = 16
+ROOT_KEY_ID_SIZE: Final = 8
+KNOWN_INCOMPAT: Final[frozenset[str]] = frozenset()
+KNOWN_RO_COMPAT: Final[frozenset[str]] = frozenset()
+
+# Section 4: slots.
+SLOTS_MAX: Final = 64
+SLOT_ID_SIZE: Final = 8
+LABEL_MAX: Final = 64
+KDF_SALT_SIZE: Final = 16
+KDF_MEMORY_KIB_MIN: Final = 65_536
+KDF_MEMORY_KIB_MAX: Final = 4_194_304
+KDF_PASSES_MIN: Final = 3
+KDF_PASSES_MAX: Final = 64
+KDF_LANES_MIN: Final = 1
+KDF_LANES_MAX: Final = 16
+PUBLIC_KEY_SIZE: Final = 1216
+COMMIT_SIZE: Final = 32
+ESK_SIZE: Final = 12 + 96 + 16
+ERK_SIZE: Final = 1120 + 32 + 16
+RECOVERY_KEY_SIZE: Final = 32
+
+# Section 5: keys.
+KEY_SIZE: Final = 32
+EPOCH_WRAP_SIZE: Final = 12 + KEY_SIZE + 16
+NO_EPOCH: Final = 0xFFFF_FFFF
+EPOCH_MAX: Final = NO_EPOCH - 1
+
+# Section 6: sealed frame.
+FRAME_SIZE: Final = 512
+FRAME_CLEAR_SIZE: Final = 48
+FRAME_NONCE_END: Final = 60
+BODY_SIZE: Final = 436
+FRAME_WRITES_MAX: Final = 1 << 32
+"""Header writes for one fid, and records under one epoch (section 12)."""
+
+# Section 7: names.
+NAME_MAX: Final = 255
+DIRECT_NAME_MAX: Final = 160
+"""Longest plain name whose lower name holds it; longer ones leave only a MAC."""
+NAME_PAD: Final = 16
+LONG_PREFIX: Final = b"~"
+LONG_NAME_SIZE: Final = 44
+ENCODED_NAME_MIN: Final = 43
+LINK_SUFFIX: Final = b".l"
+
+# Sections 8 to 9.3: records and cells.
+DIR_ID_SIZE: Final = 16
+FILE_ID_SIZE: Final = 16
+SESSION_ID_SIZE: Final = 16
+ATTRIBUTE_ID_SIZE: Final = 16
+CELL_OVERHEAD: Final = 32
+"""len u16, flags u8, 0, nonce 12, tag 16."""
+CELL_CLEAR_SIZE: Final = 4
+CELL_FLAG_PARITY: Final = 1
+CELL_AAD_PREFIX: Final = b"C"
+MAX_CELLS_PER_KEY: Final = 1 << 31
+PLAIN_SIZE_MAX: Final = 1 << 60
+
+# Section 9.4: symlinks.
+SYMLINK_TARGET_MAX: Final = 4095
+LOWER_TARGET_MAX: Final = 4095
+PLACE_SIZE: Final = 16
+SEALED_TARGET_OVERHEAD: Final = 45
+"""nonce 12, flags 1, place 16, tag 16."""
+
+# Section 10: extended attributes.
+XATTR_NAME: Final = "user.cloakfs"
+XATTR_SEALED_MAX: Final = 65_000
+XATTR_NAME_MAX: Final = 255
+XATTR_NAMESPACES: Final = (b"user.", b"trusted.", b"security.")
+XATTR_ACL_NAMES: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
+
+# Section 11: session record.
+HOST_MAX: Final = 64
+MOUNTPOINT_MAX: Final = 255
+SESSIONS_KEPT: Final = 16
+
+
+def is_plain_name(name: bytes) -> bool:
+    """Whether ``name`` can be the name of something in a volume (section 7)."""
+    return 0 < len(name) <= NAME_MAX and b"/" not in name and b"\0" not in name and name not in (b".", b"..")

@@ -1,0 +1,191 @@
+"""The control socket of a running mount (docs/control.md): status, lock, verify.
+
+Owns: the protocol on the daemon's side, who may speak it. Must not know: how lines are shown to a user.
+One request per connection; every line is one JSON object; the last has ``"done": true``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from errno import EACCES
+
+import trio
+
+from encfs import runtime
+from encfs.errors import CloakfsError, ExitCode, UsageError
+from encfs.fuse.errnos import logger
+from encfs.fuse.state import MountState
+from encfs.volume.verify import Finding, Progress, Reading, Verifier
+
+_MAX_REQUEST = 1 << 20
+_UCRED = struct.Struct("3i")
+Reply = dict[str, object]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+class ControlServer:
+    """Serves the control socket of one mount.
+
+    Args:
+        state: the mount.
+        describe: what ``status`` answers.
+        lock: takes the mount off (``force`` or not); the daemon then ends and closes the volume.
+    """
+
+    def __init__(
+        self, state: MountState, describe: Callable[[], Reply], lock: Callable[[bool], Awaitable[None]]
+    ) -> None:
+        self._state = state
+        self._describe = describe
+        self._lock = lock
+        self._path = runtime.socket_path(state.volume.config.volume_id)
+        self.locked_connections: list[trio.SocketStream] = []
+
+    def listen(self) -> trio.SocketListener:
+        """Bind the socket, mode 0600. A leftover of a dead daemon is replaced: the volume lock says it is dead."""
+        self._path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o177)
+        try:
+            listener.bind(str(self._path))
+        finally:
+            os.umask(old)
+        listener.listen(8)
+        return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+
+    def remove(self) -> None:
+        """Remove the socket from the filesystem."""
+        self._path.unlink(missing_ok=True)
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Answer one connection; whatever goes wrong with it harms only it."""
+        keep = False
+        try:
+            keep = await self._answer(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # The other side has gone: nobody is left to tell.
+        except CloakfsError as exc:
+            await _try_send(stream, error_reply(exc))
+        except OSError as exc:
+            await _try_send(stream, error_reply(CloakfsError(exc.strerror or "system error")))
+        except Exception as exc:
+            logger.error("unexpected error in a control request", exc_info=exc)
+            await _try_send(stream, error_reply(CloakfsError("internal error; see the log")))
+        finally:
+            if not keep:
+                await stream.aclose()
+
+    async def _answer(self, stream: trio.SocketStream) -> bool:
+        self._check_peer(stream)
+        request = await _receive(stream)
+        verb = request.get("verb")
+        if verb == "status":
+            await _send(stream, {"done": True, "ok": True, "status": self._describe()})
+        elif verb == "verify":
+            await self._verify(stream, request)
+        elif verb == "lock":
+            self.locked_connections.append(stream)
+            try:
+                await self._lock(bool(request.get("force")))
+            except BaseException:
+                self.locked_connections.remove(stream)
+                raise
+            return True
+        else:
+            raise UsageError("unknown verb")
+        return False
+
+    @staticmethod
+    def _check_peer(stream: trio.SocketStream) -> None:
+        """Only the user who mounted, and root."""
+        raw = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        assert isinstance(raw, bytes)
+        uid = _UCRED.unpack(raw)[1]
+        if uid not in (0, os.geteuid()):
+            raise OSError(EACCES, os.strerror(EACCES))
+
+    async def _verify(self, stream: trio.SocketStream, request: Reply) -> None:
+        paths = request.get("paths") or []
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise UsageError("paths must be a list of texts")
+        verifier = Verifier(self._state.volume, [path.encode("utf-8", "surrogateescape") for path in paths])
+        told = 0.0
+        for step in verifier.run():
+            if isinstance(step, Reading):
+                await self._warm(step)
+            elif isinstance(step, Finding):
+                await _send(stream, {"finding": finding_reply(step)})
+            elif isinstance(step, Progress) and trio.current_time() - told > 0.1:
+                told = trio.current_time()
+                await _send(stream, {"progress": asdict(step)})
+            else:
+                await trio.lowlevel.checkpoint()
+        summary = verifier.summary
+        await _send(stream, {"done": True, "ok": True, "summary": {**asdict(summary), "clean": summary.clean}})
+
+    async def _warm(self, step: Reading) -> None:
+        """Bring what the next step reads into the page cache without holding up requests."""
+        file = step.file
+        await self._state.turn(file)
+        await self._state.thread(lambda: file.prefetch(step.offset, step.size))
+        await self._state.turn(file)
+
+    async def tell_locked(self, failure: CloakfsError | None) -> None:
+        """The last words to whoever asked for the lock: the volume is closed, or why not."""
+        reply: Reply = {"done": True, "ok": True, "state": "clean"} if failure is None else error_reply(failure)
+        for stream in self.locked_connections:
+            await _try_send(stream, reply)
+            await stream.aclose()
+
+
+def finding_reply(finding: Finding) -> Reply:
+    """A finding as JSON; names that are not UTF-8 keep their bytes as surrogates."""
+    return {
+        "severity": str(finding.severity),
+        "code": finding.code,
+        "path": _text(finding.path),
+        "lower_path": _text(finding.lower_path),
+        "detail": finding.detail,
+    }
+
+
+def error_reply(exc: CloakfsError) -> Reply:
+    """An error as JSON, with the exit code the command ends with."""
+    code = ExitCode(exc.exit_code)
+    error = {"name": code.name, "exit_code": int(code), "message": str(exc), "hint": exc.hint}
+    return {"done": True, "ok": False, "error": error}
+
+
+async def _receive(stream: trio.SocketStream) -> Reply:
+    data = bytearray()
+    while b"\n" not in data and len(data) < _MAX_REQUEST:
+        piece = await stream.receive_some(65536)
+        if not piece:
+            break
+        data += piece
+    try:
+        request = json.loads(bytes(data))
+    except ValueError:
+        raise UsageError("a request is one line of JSON") from None
+    if not isinstance(request, dict):
+        raise UsageError("a request is a JSON object")
+    return request
+
+
+async def _send(stream: trio.SocketStream, reply: Reply) -> None:
+    await stream.send_all(json.dumps(reply).encode() + b"\n")
+
+
+async def _try_send(stream: trio.SocketStream, reply: Reply) -> None:
+    try:
+        await _send(stream, reply)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # The other side has gone: nobody is left to tell.

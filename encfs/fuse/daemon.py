@@ -1,0 +1,144 @@
+"""The process of a mount: into the background, hardened, with a log; and back to the caller with a word on how it went.
+
+Owns: fork, descriptors, logging, core dumps. Must not know: requests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import logging.handlers
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from encfs import runtime
+from encfs.errors import CloakfsError, ExitCode
+from encfs.fuse.mount import MountOptions, check_mountpoint
+from encfs.fuse.serve import MountServer
+from encfs.volume.volume import Volume
+
+__all__ = ["MountOptions", "check_mountpoint", "start"]
+
+_PR_SET_DUMPABLE = 4
+_SYSLOG = Path("/dev/log")
+_OPEN_FILES = 65536
+
+
+class MountFailedError(CloakfsError):
+    """What the child process reported before it ended."""
+
+    def __init__(self, message: str, hint: str, exit_code: ExitCode) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
+    """Serve ``volume`` at the mount point.
+
+    In the foreground this returns when the mount is gone. Else a child process serves, and this returns in the parent when
+    the mount answers; ``volume`` belongs to the child then.
+
+    Raises:
+        CloakfsError: mounting failed; the volume is closed and locked.
+    """
+    if foreground:
+        _harden()
+        _start_log(options, foreground=True)
+        MountServer(volume, options).run(lambda: None)
+        return
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork() == 0:
+        os.close(reader)
+        _child(volume, options, writer)
+    os.close(writer)
+    volume.disown()
+    _await_child(reader)
+
+
+def _await_child(reader: int) -> None:
+    with os.fdopen(reader, "rb") as pipe:
+        word = pipe.read()
+    if not word:
+        raise CloakfsError("the mount process ended before the mount answered", hint="Its log says more.")
+    report = json.loads(word)
+    if not report["ok"]:
+        raise MountFailedError(report["message"], report["hint"], ExitCode(report["exit_code"]))
+
+
+def _child(volume: Volume, options: MountOptions, writer: int) -> None:
+    """Never returns."""
+    status = 1
+    try:
+        os.setsid()
+        _harden()
+        _start_log(options, foreground=False)
+        volume.sessions.adopt(os.getpid())
+        _leave_terminal()
+        MountServer(volume, options).run(lambda: _report(writer, {"ok": True}))
+        status = 0
+    except CloakfsError as exc:
+        logging.getLogger("cloakfs").error("%s", exc)
+        _report(
+            writer, {"ok": False, "message": str(exc), "hint": exc.hint, "exit_code": int(ExitCode(exc.exit_code))}
+        )
+    except BaseException as exc:
+        trace = "".join(traceback.format_tb(exc.__traceback__))
+        logging.getLogger("cloakfs").critical("the mount process fails: %s\n%s", type(exc).__name__, trace)
+        _report(writer, {"ok": False, "message": "the mount process failed", "hint": "Its log says more.", "exit_code": 1})
+    finally:
+        os._exit(status)
+
+
+def _report(writer: int, word: dict[str, object]) -> None:
+    try:
+        os.write(writer, json.dumps(word).encode())
+        os.close(writer)
+    except OSError:
+        return  # Reported already, or the parent is gone: the log has it.
+
+
+def _leave_terminal() -> None:
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+
+
+def _harden() -> None:
+    """No core dumps, no ptrace by others; room for descriptors; files get exactly the mode that is asked for."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    os.umask(0)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+def _start_log(options: MountOptions, *, foreground: bool) -> None:
+    handler: logging.Handler
+    if foreground:
+        handler = logging.StreamHandler()
+    elif options.log == "syslog" and _SYSLOG.exists():
+        handler = logging.handlers.SysLogHandler(str(_SYSLOG), facility=logging.handlers.SysLogHandler.LOG_DAEMON)
+    else:
+        handler = logging.FileHandler(_log_file(options))
+    handler.setFormatter(logging.Formatter("cloakfs[%(process)d]: %(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("pyfuse3").setLevel(logging.WARNING)
+
+
+def _log_file(options: MountOptions) -> str:
+    if options.log != "syslog":
+        return options.log
+    return str(runtime.state_directory() / "cloakfs.log")

@@ -1,0 +1,161 @@
+"""Requests on open files: open, create, read, write, fsync, release."""
+
+from __future__ import annotations
+
+import os
+import time
+from errno import EIO, ENOSYS, ESTALE
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext
+
+from encfs.fuse.errnos import handler, logger
+from encfs.fuse.state import MountState
+from encfs.volume.changes import Caller
+from encfs.volume.file import OpenFile
+from encfs.volume.node import Node
+
+_PREFETCH_TRIES = 3
+
+
+class FileOperations(pyfuse3.Operations):
+    """See pyfuse3.Operations for the contract of each method."""
+
+    state: MountState
+
+    def _handle(self, node: Node, file: OpenFile) -> FileInfo:
+        file.handles += 1
+        fh = self.state.new_handle()
+        self.state.files[fh] = node
+        return FileInfo(fh=fh, keep_cache=True)
+
+    @handler
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        state = self.state
+        node = state.node(inode)
+        writable = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
+        file = state.tree.open_file(node, writable=writable)
+        info = self._handle(node, file)
+        if flags & os.O_TRUNC:
+            try:
+                await truncate(state, file, 0)
+            except BaseException:
+                del state.files[info.fh]
+                state.tree.release_file(node)
+                raise
+        return info
+
+    @handler
+    async def create(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        state = self.state
+        parent = state.node(parent_inode)
+        try:
+            node, stat = state.volume.changes.create(parent, name, mode, Caller(ctx.uid, ctx.gid, ctx.umask))
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            return await self._open_existing(parent, name, flags, ctx)
+        assert node.file is not None
+        node.lookups += 1
+        return self._handle(node, node.file), state.entry(node, stat)
+
+    async def _open_existing(
+        self, parent: Node, name: bytes, flags: FlagT, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        """Somebody made it between the kernel's look-up and now."""
+        found = self.state.tree.lookup(parent, name)
+        if found is None:
+            raise pyfuse3.FUSEError(ESTALE)
+        node = found[0]
+        info = await self.open(InodeT(node.inode), flags, ctx)
+        node.lookups += 1
+        return info, self.state.entry(node, self.state.tree.stat(node))
+
+    def _file(self, fh: FileHandleT) -> OpenFile:
+        file = self.state.files[fh].file
+        if file is None:
+            raise pyfuse3.FUSEError(EIO)
+        return file
+
+    @handler
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        file = self._file(fh)
+        if self.state.needs_turn(file):
+            await self.state.turn(file, reading=True)
+        try:
+            return file.read(off, size, wait=False)  # type: ignore[return-value]
+        except BlockingIOError:
+            return await self._read_slowly(file, off, size)
+
+    async def _read_slowly(self, file: OpenFile, off: int, size: int) -> bytes:
+        """Let a thread bring the bytes into the page cache, then open the cells here, where nothing changes meanwhile."""
+        for _ in range(_PREFETCH_TRIES):
+            await self.state.thread(lambda: file.prefetch(off, size))
+            if self.state.needs_turn(file):
+                await self.state.turn(file, reading=True)
+            try:
+                return file.read(off, size, wait=False)  # type: ignore[return-value]
+            except BlockingIOError:
+                continue
+        return await self.state.thread_on(file, lambda: bytes(file.read(off, size)))
+
+    @handler
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        state, file = self.state, self._file(fh)
+        if state.needs_turn(file):
+            await state.turn(file)
+        if state.writes_are_slow():
+            return await state.thread_on(file, lambda: file.write(off, buf))
+        started = time.perf_counter()
+        try:
+            written = file.write(off, buf, wait=False)
+        except BlockingIOError:
+            return await state.thread_on(file, lambda: file.write(off, buf))
+        state.note_write_time(time.perf_counter() - started)
+        return written
+
+    @handler
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        await sync(self.state, self._file(fh))
+
+    @handler
+    async def flush(self, fh: FileHandleT) -> None:
+        # The kernel writes dirty pages back and reports their errors before it asks; nothing is left to do,
+        # and ENOSYS saves a request per close.
+        raise pyfuse3.FUSEError(ENOSYS)
+
+    @handler
+    async def release(self, fh: FileHandleT) -> None:
+        state = self.state
+        node = state.files.pop(fh)
+        file = node.file
+        if file is not None and state.needs_turn(file):
+            await state.turn(file)
+        try:
+            state.tree.release_file(node)
+        except OSError as exc:
+            # Nobody waits for a release: the kernel has answered close() long ago.
+            logger.error("closing inode=%d failed: errno %s", node.inode, exc.errno)
+
+
+async def sync(state: MountState, file: OpenFile) -> None:
+    """fsync: cells are written, then size and header, then one fdatasync in a thread (FORMAT.md section 11)."""
+    await state.turn(file)
+    size = file.prepare_sync()
+    fd, store = file.fd, state.volume.ctx.store
+    await state.thread_on(file, lambda: store.fdatasync(fd), readers_go_on=True)
+    file.confirm_sync(size)
+
+
+async def truncate(state: MountState, file: OpenFile, size: int) -> None:
+    """Set the size, in a thread where that has to wait for the medium."""
+    await state.turn(file)
+    if file.truncate_needs_sync(size):
+        await state.thread_on(file, lambda: file.truncate(size))
+        return
+    try:
+        file.truncate(size, wait=False)
+    except BlockingIOError:
+        await state.thread_on(file, lambda: file.truncate(size))

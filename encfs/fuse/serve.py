@@ -1,0 +1,171 @@
+"""Serving one mount from first request to the CLEAN record.
+
+Owns: the main loop, signals, the order of the end: no more requests, everything on the disk, keys gone, then the word to
+whoever asked. Must not know: how the process was started (``daemon.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pyfuse3
+import trio
+
+from encfs.errors import CloakfsError, LowerIOError, MountBusyError, MountpointError
+from encfs.fuse.control import ControlServer, Reply
+from encfs.fuse.errnos import logger
+from encfs.fuse.mount import MountOptions, libfuse_options, mount_as_root, raise_read_ahead, unmount
+from encfs.fuse.operations import Operations
+from encfs.fuse.polling import Poller
+from encfs.fuse.state import MountState
+from encfs.store.local import LocalStore
+from encfs.volume.volume import Volume
+
+
+class MountServer:
+    """One mounted volume in this process."""
+
+    def __init__(self, volume: Volume, options: MountOptions) -> None:
+        self._volume = volume
+        self._options = options
+        self._since = int(time.time())
+        poller = Poller()
+        poller.install()
+        self._state = MountState(volume, poller)
+        self._control = ControlServer(self._state, self._describe, self._lock)
+        self._attached = False
+        self._failed = True
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Mount, call ``ready`` when requests are answered, serve until unmounted, close the volume.
+
+        Raises:
+            MountpointError: mounting failed; the volume is closed.
+            LowerIOError: the volume could not be closed cleanly.
+        """
+        failure: CloakfsError | None = None
+        try:
+            self._attach()
+            trio.run(self._main, ready)
+            self._failed = False
+        finally:
+            try:
+                self._close()
+            except CloakfsError as exc:
+                failure = exc
+            trio.run(self._control.tell_locked, failure)
+        if failure is not None:
+            raise failure
+
+    def _attach(self) -> None:
+        operations = Operations(self._state)
+        try:
+            if os.geteuid() == 0:
+                fd = mount_as_root(self._options)
+                pyfuse3.init(operations, f"/dev/fd/{fd}", {"default_permissions"})
+            else:
+                pyfuse3.init(operations, self._options.mountpoint, libfuse_options(self._options))
+        except RuntimeError as exc:
+            raise MountpointError(
+                f"mounting on {self._options.mountpoint} failed",
+                hint="With --allow-other an ordinary user needs user_allow_other in /etc/fuse.conf."
+                if self._options.allow_other
+                else "",
+            ) from exc
+        self._attached = True
+
+    async def _main(self, ready: Callable[[], None]) -> None:
+        async with trio.open_nursery() as nursery:
+            listener = self._control.listen()
+            nursery.start_soon(self._serve_control, listener)
+            nursery.start_soon(self._signals)
+            nursery.start_soon(self._announce, ready)
+            await pyfuse3.main()
+            self._control.remove()
+            nursery.cancel_scope.cancel()
+
+    async def _serve_control(self, listener: trio.SocketListener) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                stream = await listener.accept()
+                nursery.start_soon(self._control.serve, stream)
+
+    async def _announce(self, ready: Callable[[], None]) -> None:
+        """The mount answers when a request has come back."""
+        await trio.to_thread.run_sync(os.stat, self._options.mountpoint)
+        raise_read_ahead(self._options.mountpoint)
+        ready()
+        logger.info("mounted volume=%s read_only=%s", self._volume.config.volume_id.hex(), self._volume.ctx.read_only)
+
+    async def _signals(self) -> None:
+        """A service manager's stop is a forced lock: everything is written, programs lose the mount."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                logger.info("locking on signal %d", number)
+                await self._lock(force=True)
+
+    async def _lock(self, force: bool) -> None:
+        """Take the mount off; :func:`pyfuse3.main` then returns.
+
+        Raises:
+            MountBusyError: programs use it, and ``force`` is false.
+        """
+        mountpoint = self._options.mountpoint
+        try:
+            await self._state.thread(lambda: unmount(mountpoint))
+        except MountBusyError:
+            if not force:
+                raise
+            await self._state.thread(lambda: _write_back(mountpoint))
+            await self._state.thread(lambda: unmount(mountpoint, detach=True))
+            pyfuse3.terminate()
+
+    def _describe(self) -> Reply:
+        volume, options = self._volume, self._options
+        recovery = volume.recovery
+        return {
+            "volume": options.volume,
+            "volume_id": volume.config.volume_id.hex(),
+            "mountpoint": options.mountpoint,
+            "pid": os.getpid(),
+            "uid": os.getuid(),
+            "since": self._since,
+            "read_only": volume.ctx.read_only,
+            "allow_other": options.allow_other,
+            "cell_size": volume.config.cell_size,
+            "slots": [
+                {"id": slot.id.hex(), "kind": str(slot.kind), "label": slot.label} for slot in volume.config.slots
+            ],
+            "session": "read-only" if volume.ctx.read_only else "open",
+            "recovery": None
+            if recovery is None
+            else {"objects": recovery.objects, "repaired": recovery.repaired, "failed": recovery.failed},
+            "open_files": len(volume.tree.open_nodes()),
+            "known_inodes": len(volume.tree.nodes),
+            "integrity_events": volume.ctx.events,
+        }
+
+    def _close(self) -> None:
+        try:
+            if self._attached:
+                pyfuse3.close(unmount=os.geteuid() != 0)
+                if self._failed:
+                    unmount(self._options.mountpoint, detach=True)
+        finally:
+            try:
+                self._volume.close()
+            except OSError as exc:
+                raise LowerIOError(f"the volume could not be closed cleanly: {exc.strerror}") from exc
+        logger.info("locked volume=%s", self._volume.config.volume_id.hex())
+
+
+def _write_back(mountpoint: str) -> None:
+    """Push what the kernel still holds of the mount down to us."""
+    fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        LocalStore.syncfs(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,60 @@
+"""What every part of an open volume shares: store, keys, geometry, session, events.
+
+Owns: nothing but these references and the buffers of the calling thread. Must not know: what uses them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+
+from encfs.core.cells import Scratch
+from encfs.core.keys import KeyRing
+from encfs.crypto.suite import Suite
+from encfs.errors import ReadOnlyError
+from encfs.format.geometry import Geometry
+from encfs.store.base import Store
+from encfs.units import SessionId
+
+logger = logging.getLogger("cloakfs.volume")
+
+
+@dataclass(slots=True)
+class Context:
+    """The open volume as its parts see it.
+
+    ``tolerant`` is true while a crashed session is not yet RECOVERED (FORMAT.md section 11): then mismatches that the
+    write protocol can leave are taken as a crash, not as tampering.
+    """
+
+    store: Store
+    ring: KeyRing
+    geometry: Geometry
+    session: SessionId
+    read_only: bool = False
+    tolerant: bool = False
+    events: int = 0
+    _local: threading.local = field(default_factory=threading.local)
+
+    @property
+    def suite(self) -> Suite:
+        return self.ring.suite
+
+    def scratch(self) -> Scratch:
+        """The run buffers of the calling thread; their content lasts until the next call into the volume."""
+        try:
+            return self._local.scratch  # type: ignore[no-any-return]
+        except AttributeError:
+            self._local.scratch = Scratch(self.geometry)
+            return self._local.scratch  # type: ignore[no-any-return]
+
+    def require_writable(self) -> None:
+        """Raises: ReadOnlyError."""
+        if self.read_only:
+            raise ReadOnlyError("the volume is open read-only")
+
+    def integrity_event(self, what: str, inode: int, detail: str) -> None:
+        """Count and log a finding. Lower inode numbers and cell numbers only, never a plain name."""
+        self.events += 1
+        logger.error("integrity: %s inode=%d %s", what, inode, detail)

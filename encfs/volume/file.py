@@ -1,0 +1,537 @@
+"""One open file: reading and writing plain bytes over sealed cells (FORMAT.md section 9).
+
+Owns: the header in memory, the true size while the file is open, the order of writes that makes a crash
+recoverable (section 11), the cached plaintext of the last partial cell. Must not know: names in the tree,
+FUSE, threads. A file is used by one thread at a time; the caller sees to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from errno import EFBIG, EIO
+
+from encfs.core import frames
+from encfs.core.cells import CellCodec, CellError, Scratch, runs
+from encfs.crypto import rng
+from encfs.errors import FormatError, SizeError
+from encfs.format.header import FileHeader, HeaderFlag
+from encfs.format.limits import FRAME_SIZE, MAX_CELLS_PER_KEY, PLAIN_SIZE_MAX
+from encfs.units import DirId, FileId
+from encfs.volume.context import Context
+
+# A header is written at every close and fsync; between two of them 2^24 cells are 64 GiB of 4 KiB cells.
+_CRASH_RESERVE = 1 << 24
+
+
+class OpenFile:
+    """A regular file (or a symlink in a file) with its lower descriptor.
+
+    ``handles`` counts the users; the last one calls :meth:`close`.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_confirmed",
+        "_ctx",
+        "_dirty",
+        "_header_stored",
+        "_lower_size",
+        "_sealed",
+        "_stored_synced",
+        "_tail",
+        "damaged_size",
+        "fd",
+        "handles",
+        "header",
+        "inode",
+        "size",
+        "writable",
+    )
+
+    def __init__(self, ctx: Context, fd: int, inode: int, header: FileHeader, *, writable: bool) -> None:
+        self._ctx = ctx
+        self.fd = fd
+        self.inode = inode
+        self.header = header
+        self.writable = writable
+        self.size = header.size
+        self.handles = 0
+        self.damaged_size = False
+        self._codec = CellCodec(ctx.suite, ctx.geometry, header)
+        self._header_stored = True
+        self._dirty = False
+        self._sealed = header.cells_sealed
+        self._lower_size = ctx.geometry.lower_size(header.size)
+        self._confirmed = header.synced_size
+        self._stored_synced = header.synced_size
+        self._tail: tuple[int, bytes] | None = None
+
+    @classmethod
+    def new(cls, ctx: Context, fd: int, inode: int, header: FileHeader) -> OpenFile:
+        """A file whose lower file was just created and is empty; its header is written with its first bytes."""
+        file = cls(ctx, fd, inode, header, writable=True)
+        file._header_stored = False
+        file._lower_size = 0
+        return file
+
+    @classmethod
+    def load(cls, ctx: Context, fd: int, inode: int, *, writable: bool) -> OpenFile:
+        """Read and open the header, and hold the lower size against it.
+
+        A lower size that does not fit, with no crash to explain it, is evidence: ``damaged_size`` is set, the size shown is
+        the header's, what is there can be read, and nothing but :meth:`truncate` to 0 can be written.
+
+        Raises:
+            AuthenticationError, FormatError: the header is not one that this volume wrote.
+            SizeError: shorter than a header; or, while a crash is recovered, shorter than the synced size.
+        """
+        raw = ctx.store.pread(fd, FRAME_SIZE, 0)
+        if len(raw) != FRAME_SIZE:
+            raise SizeError("shorter than a header")
+        header = frames.open_header(ctx.ring, raw)
+        if header.log2_cell != ctx.geometry.C.bit_length() - 1:
+            raise FormatError("cell size of the file differs from the volume's")
+        file = cls(ctx, fd, inode, header, writable=writable)
+        actual = ctx.store.fstat(fd).st_size
+        if actual != file._lower_size:
+            file._lower_size = actual
+            if ctx.tolerant:
+                file._recover_size()
+            else:
+                file.damaged_size = True
+                ctx.integrity_event("file-size", inode, "lower size does not fit the header")
+        return file
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the header or the lower size still has to be brought in line with the data."""
+        if self.damaged_size:
+            return False
+        return self._dirty or not self._header_stored or self._lower_size != self._ctx.geometry.lower_size(self.size)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read(self, offset: int, size: int, *, wait: bool = True) -> memoryview:
+        """Plain bytes [offset, offset + size), fewer at the end of the file, at most one run (1 MiB).
+
+        The view is of a buffer that the next call of this thread reuses.
+
+        Raises:
+            BlockingIOError: with ``wait`` false, the medium would have to be waited for.
+            CellError: a cell does not authenticate.
+            SizeError: the lower file ends before its header says.
+        """
+        end = min(offset + size, self.size)
+        if end <= offset:
+            return memoryview(b"")
+        g = self._ctx.geometry
+        first = g.cell_of(offset)
+        scratch = self._ctx.scratch()
+        count = min(g.cell_of(end - 1) - first + 1, scratch.slots)
+        base = g.start_of(first) - (FRAME_SIZE if first == 0 else 0)
+        end = min(end, g.start_of(first) + self._plain_span(first, count))
+        tail = self._tail
+        if count == 1 and tail is not None and tail[0] == first:
+            start = g.start_of(first)
+            return memoryview(tail[1])[offset - start : end - start]
+        self._load_run(scratch, first, count, wait=wait)
+        return scratch.plain[offset - base : end - base]
+
+    def prefetch(self, offset: int, size: int) -> None:
+        """Wait until the medium has brought what :meth:`read` of this range needs into the page cache."""
+        g = self._ctx.geometry
+        end = min(offset + size, self.size)
+        if end > offset and self.fd >= 0:
+            first, last = g.cell_of(offset), g.cell_of(end - 1)
+            self._ctx.store.pread(self.fd, (last - first + 1) * g.C, first * g.C)
+
+    def _plain_span(self, first: int, count: int) -> int:
+        g = self._ctx.geometry
+        return g.start_of(first + count) - g.start_of(first)
+
+    def _load_run(self, scratch: Scratch, first: int, count: int, *, wait: bool) -> None:
+        g = self._ctx.geometry
+        lower = g.lower_offset(first)
+        begin = FRAME_SIZE if first == 0 else 0
+        wanted = scratch.lower[begin : count * g.C]
+        if self._ctx.store.preadv(self.fd, wanted, lower, wait=wait) != len(wanted):
+            raise SizeError("the lower file ends before its header says")
+        last_len = min(self.size - g.start_of(first + count - 1), g.capacity(first + count - 1))
+        sparse = bool(self.header.flags & HeaderFlag.SPARSE)
+        self._codec.open_run(scratch, first, count, last_len, sparse=sparse)
+
+    def _cell_plain(self, index: int, *, wait: bool) -> bytes:
+        """Plain content of one existing cell, up to its true length."""
+        tail = self._tail
+        if tail is not None and tail[0] == index:
+            return tail[1]
+        g = self._ctx.geometry
+        scratch = self._ctx.scratch()
+        self._load_run(scratch, index, 1, wait=wait)
+        length = min(self.size - g.start_of(index), g.capacity(index))
+        return bytes(scratch.slot(0, index)[3][:length])
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write(self, offset: int, data: bytes | memoryview, *, wait: bool = True) -> int:
+        """Write ``data`` at ``offset``; a gap after the old end becomes a hole.
+
+        Raises:
+            BlockingIOError: with ``wait`` false, an edge cell would have to be waited for; nothing was written.
+            OSError: the store failed (ENOSPC, EIO …). The file keeps its size from before and every byte
+                outside [offset, offset + len(data)).
+            CellError: an edge cell that has to be read first does not authenticate.
+        """
+        if offset + len(data) > PLAIN_SIZE_MAX:
+            raise OSError(EFBIG, "file too large")
+        if not data:
+            return 0
+        self._refuse_damaged()
+        if offset > self.size:
+            self._make_hole(offset, wait=wait)
+        g = self._ctx.geometry
+        view = memoryview(data)
+        first, last = g.cell_of(offset), g.cell_of(offset + len(view) - 1)
+        for start, count in runs(g, first, last, self._ctx.scratch().slots):
+            upto = min(g.start_of(start + count), offset + len(view))
+            begin = max(offset, g.start_of(start))
+            self._write_run(start, count, begin, view[begin - offset : upto - offset], wait=wait)
+        return len(view)
+
+    def _write_run(self, first: int, count: int, offset: int, view: memoryview, *, wait: bool) -> None:
+        """Write the part of a request that lies in cells ``first`` .. ``first + count - 1``."""
+        g = self._ctx.geometry
+        last = first + count - 1
+        end = offset + len(view)
+        size = max(self.size, end)
+        head = self._edge(first, offset, end, wait=wait)
+        tail = head if count == 1 else self._edge(last, offset, end, wait=wait)
+        self._reserve(count)
+        scratch = self._ctx.scratch()
+        last_start = g.start_of(last)
+        last_len = min(size - last_start, g.capacity(last))
+        skip = g.start_of(first) - offset
+        if count == 1:
+            content = view if head is None else self._merge(head, view, offset - g.start_of(first))
+            self._codec.seal_one(scratch, 0, first, content, last_len)
+        else:
+            slot = 0
+            if head is not None:
+                room = g.start_of(first + 1) - offset
+                merged = self._merge(head, view[:room], -skip)
+                self._codec.seal_one(scratch, 0, first, merged, g.capacity(first))
+                view, slot = view[room:], 1
+            full = view if tail is None else view[: last_start - g.start_of(first + slot)]
+            self._codec.seal_full(scratch, slot, first + slot, full)
+            if tail is not None:
+                content = self._merge(tail, view[len(full) :], 0)
+                self._codec.seal_one(scratch, count - 1, last, content, last_len)
+            else:
+                content = view[len(view) - g.capacity(last) :]
+        self._store_run(scratch, first, count, size)
+        at_end = last_start + g.capacity(last) > size
+        if at_end:
+            self._tail = (last, bytes(content[:last_len]))
+        elif self._tail is not None and first <= self._tail[0] <= last:
+            self._tail = None
+
+    def _edge(self, index: int, offset: int, end: int, *, wait: bool) -> bytes | None:
+        """What is in cell ``index`` already, or None if [offset, end) replaces all of it."""
+        g = self._ctx.geometry
+        start = g.start_of(index)
+        if start >= self.size:
+            return None if offset <= start and end >= start + g.capacity(index) else b""
+        valid = min(self.size, start + g.capacity(index))
+        if offset <= start and end >= valid:
+            return None if end >= start + g.capacity(index) else b""
+        return self._cell_plain(index, wait=wait)
+
+    @staticmethod
+    def _merge(old: bytes, new: memoryview, at: int) -> bytearray:
+        content = bytearray(old)
+        if at > len(content):
+            content.extend(bytes(at - len(content)))
+        content[at : at + len(new)] = new
+        return content
+
+    def _reserve(self, cells: int) -> None:
+        """Count cells against the bound of FORMAT.md section 9.2."""
+        if self._sealed + cells > MAX_CELLS_PER_KEY:
+            self._ctx.integrity_event("content-key-exhausted", self.inode, "copy the file to go on writing")
+            raise OSError(EIO, "content key exhausted")
+        self._sealed += cells
+
+    def _store_run(self, scratch: Scratch, first: int, count: int, size: int) -> None:
+        """Write sealed slots to the lower file; on failure restore the end of the file as it was."""
+        g = self._ctx.geometry
+        begin, where = (FRAME_SIZE, FRAME_SIZE) if first == 0 else (0, first * g.C)
+        fresh = first == 0 and not self._header_stored
+        if fresh:
+            self._bump(size)
+            scratch.lower[:FRAME_SIZE] = frames.seal_header(self._ctx.ring, self.header)
+            begin = where = 0
+        old_tail, old_lower = self._tail, self._lower_size
+        try:
+            self._ctx.store.pwrite(self.fd, scratch.lower[begin : count * g.C], where)
+        except OSError:
+            self._undo(old_tail, old_lower, first, count)
+            raise
+        self._lower_size = max(old_lower, (first + count) * g.C)
+        self.size = size
+        if fresh:
+            self._header_stored = True
+            self._dirty = False
+        else:
+            self._dirty = True
+
+    def _undo(self, old_tail: tuple[int, bytes] | None, old_lower: int, first: int, count: int) -> None:
+        """After a failed write that may have grown the file: the old end again, in place, needs no space."""
+        store, g = self._ctx.store, self._ctx.geometry
+        try:
+            self._cut(store.fstat(self.fd).st_size, old_lower)
+            if old_tail is not None and first <= old_tail[0] < first + count:
+                index, content = old_tail
+                scratch = self._ctx.scratch()
+                self._codec.seal_one(scratch, 0, index, content, len(content))
+                begin = FRAME_SIZE if index == 0 else 0
+                store.pwrite(self.fd, scratch.lower[begin : g.C], g.lower_offset(index))
+        except OSError:
+            self._ctx.integrity_event("undo-failed", self.inode, "the end of the file may be damaged")
+
+    # -- holes and truncation ----------------------------------------------------------------------
+
+    def _make_hole(self, size: int, *, wait: bool) -> None:
+        """Grow to ``size`` with zero bytes; whole cells in between stay unwritten (FORMAT.md section 9.2)."""
+        g = self._ctx.geometry
+        last = g.cell_of(size - 1)
+        old_cells = g.cells_for(self.size)
+        old_last = old_cells - 1
+        edge = self._cell_plain(old_last, wait=wait) if old_cells and self.size < g.start_of(old_cells) else None
+        if last > old_cells and not self.header.flags & HeaderFlag.SPARSE:
+            self.header = replace(self.header, flags=self.header.flags | HeaderFlag.SPARSE)
+            self.write_header()
+        scratch = self._ctx.scratch()
+        if edge is not None:
+            length = min(size - g.start_of(old_last), g.capacity(old_last))
+            self._reserve(1)
+            self._codec.seal_one(scratch, 0, old_last, edge, length)
+            self._store_run(scratch, old_last, 1, g.start_of(old_last) + length)
+            self._tail = (old_last, edge + bytes(length - len(edge))) if last == old_last else None
+        if last >= old_cells:
+            length = size - g.start_of(last)
+            self._reserve(1)
+            self._codec.seal_one(scratch, 0, last, b"", length)
+            self._store_run(scratch, last, 1, size)
+            self._tail = (last, bytes(length))
+
+    def _refuse_damaged(self) -> None:
+        if self.damaged_size:
+            raise SizeError("the file is damaged; it can be read, emptied or deleted")
+
+    def truncate_needs_sync(self, size: int) -> bool:
+        """Whether :meth:`truncate` has to wait for the medium (FORMAT.md section 11, shrinking)."""
+        return size < self._stored_synced
+
+    def truncate(self, size: int, *, wait: bool = True) -> None:
+        """Set the size. Shrinking below the synced size is made durable first.
+
+        Raises:
+            BlockingIOError: with ``wait`` false, an edge cell would have to be waited for.
+            OSError, CellError: as :meth:`write`.
+        """
+        if size > PLAIN_SIZE_MAX:
+            raise OSError(EFBIG, "file too large")
+        if size == 0 and (self.size or not self._header_stored or self.damaged_size):
+            self._empty()
+            return
+        self._refuse_damaged()
+        if size > self.size:
+            self._make_hole(size, wait=wait)
+        elif size < self.size:
+            self._shrink(size, wait=wait)
+
+    def _shrink(self, size: int, *, wait: bool) -> None:
+        g, store = self._ctx.geometry, self._ctx.store
+        last = g.cell_of(size - 1)
+        keep = size - g.start_of(last)
+        edge = self._cell_plain(last, wait=wait)[:keep] if keep < g.capacity(last) else None
+        self._lower_synced(size)
+        self.size = size
+        self._tail = None
+        if edge is not None:
+            self._reserve(1)
+            scratch = self._ctx.scratch()
+            self._codec.seal_one(scratch, 0, last, edge, keep)
+            begin = FRAME_SIZE if last == 0 else 0
+            store.pwrite(self.fd, scratch.lower[begin : g.C], g.lower_offset(last))
+            self._tail = (last, edge)
+        self._set_lower_size(g.lower_size(size))
+
+    def _empty(self) -> None:
+        """Size 0: a fresh fid and content key, so that no old cell can ever come back (FORMAT.md section 9.1)."""
+        needs_sync = self.truncate_needs_sync(0)
+        fresh = FileId(rng.random_bytes(16))
+        self.header = replace(
+            self.header,
+            fid=fresh,
+            epoch=self._ctx.ring.active.epoch,
+            previous_epoch=None,
+            size=0,
+            synced_size=0,
+            flags=self.header.flags & HeaderFlag.MULTI,
+            content_key=rng.random_bytes(32),
+            previous_content_key=None,
+            cells_sealed=0,
+        )
+        self.size = self._confirmed = self._sealed = 0
+        self._tail = None
+        self._codec = CellCodec(self._ctx.suite, self._ctx.geometry, self.header)
+        self.write_header()
+        if needs_sync:
+            self._ctx.store.fdatasync(self.fd)
+        self._set_lower_size(FRAME_SIZE)
+        self.damaged_size = False
+
+    def _lower_synced(self, size: int) -> None:
+        """Before a shrink: the header on disk must not claim synced bytes that are about to go."""
+        needs_sync = self.truncate_needs_sync(size)
+        self._confirmed = min(self._confirmed, size)
+        self.size = size
+        self.write_header()
+        if needs_sync:
+            self._ctx.store.fdatasync(self.fd)
+
+    def _set_lower_size(self, lower: int) -> None:
+        if self._lower_size != lower:
+            self._cut(self._lower_size, lower)
+            self._lower_size = lower
+
+    def _cut(self, actual: int, lower: int) -> None:
+        """Set the lower size so that what follows the last cell is a hole, never the rest of an old cell."""
+        store, cell = self._ctx.store, self._ctx.geometry.C
+        end_of_cells = max(lower - lower % cell, FRAME_SIZE)
+        if actual > end_of_cells:
+            store.truncate(self.fd, end_of_cells)
+        if lower != end_of_cells:
+            store.truncate(self.fd, lower)
+
+    # -- header, settle, fsync, close ---------------------------------------------------------------
+
+    def _bump(self, size: int) -> None:
+        header = self.header
+        self.header = replace(
+            header,
+            size=size,
+            synced_size=min(self._confirmed, size),
+            generation=header.generation + 1,
+            session=self._ctx.session,
+            cells_sealed=self._sealed,
+        )
+        self._stored_synced = self.header.synced_size
+
+    def write_header(self) -> None:
+        """Seal and write the header for the present size, place and flags."""
+        self._bump(self.size)
+        self._ctx.store.pwrite(self.fd, frames.seal_header(self._ctx.ring, self.header), 0)
+        self._header_stored = True
+        self._dirty = False
+        self._lower_size = max(self._lower_size, FRAME_SIZE)
+
+    def set_place(self, parent: DirId, name: bytes, *, flags: HeaderFlag | None = None) -> None:
+        """Write the header for a new place (FORMAT.md section 11: before the rename), leaving mtime alone."""
+        self.header = replace(
+            self.header, parent=parent, name=name, flags=self.header.flags if flags is None else flags
+        )
+        if self._header_stored:
+            self._keeping_times(self.write_header)
+
+    def settle(self) -> None:
+        """Bring lower size and header in line with the data, in that order, leaving mtime alone."""
+        if self.dirty and self.writable:
+            self._keeping_times(self._settle)
+
+    def _settle(self) -> None:
+        lower = self._ctx.geometry.lower_size(self.size)
+        if self._header_stored:
+            self._set_lower_size(lower)
+        if self._dirty or not self._header_stored or self._stored_synced != min(self._confirmed, self.size):
+            self.write_header()
+            self._set_lower_size(lower)
+
+    def _keeping_times(self, action: Callable[[], None]) -> None:
+        store = self._ctx.store
+        before = store.fstat(self.fd)
+        action()
+        try:
+            store.futime(self.fd, (before.st_atime_ns, before.st_mtime_ns))
+        except PermissionError:
+            return  # Not the owner: the kernel sends the program's own mtime anyway.
+
+    def prepare_sync(self) -> int:
+        """First half of fsync; the caller then runs fdatasync on ``fd`` and :meth:`confirm_sync`."""
+        if self.writable and (self.dirty or self._stored_synced != min(self._confirmed, self.size)):
+            self._keeping_times(self._settle)
+        return self.size
+
+    def confirm_sync(self, size: int) -> None:
+        """The fdatasync after :meth:`prepare_sync` succeeded: the next header may claim these bytes."""
+        self._confirmed = min(size, self.size)
+
+    def sync(self) -> None:
+        """fsync as one blocking call."""
+        size = self.prepare_sync()
+        self._ctx.store.fdatasync(self.fd)
+        self.confirm_sync(size)
+
+    def close(self) -> None:
+        """Settle and close the lower descriptor, which is closed even if settling fails."""
+        try:
+            self.settle()
+        finally:
+            fd, self.fd = self.fd, -1
+            self._ctx.store.close(fd)
+
+    # -- crash recovery -------------------------------------------------------------------------------
+
+    def _recover_size(self) -> None:
+        """Find the end of the run of good cells that starts at the synced size (FORMAT.md section 11).
+
+        Raises:
+            SizeError: even the synced size is not there.
+        """
+        g = self._ctx.geometry
+        present = self._lower_size // g.C
+        floor = self.header.synced_size
+        index = 0 if floor == 0 else g.cell_of(floor - 1)
+        scratch = self._ctx.scratch()
+        sparse = bool(self.header.flags & HeaderFlag.SPARSE)
+        good = 0
+        while index < present:
+            length, hole = self._probe(scratch, index, sparse=sparse)
+            if length == 0:
+                break
+            if not hole:
+                good = g.start_of(index) + length
+            if length < g.capacity(index):
+                break
+            index += 1
+        if good < floor:
+            raise SizeError("the lower file ends below the synced size")
+        self.size = good
+        # The crash hid how many cells were sealed since the header: allow for rewrites of all of them.
+        self._sealed += _CRASH_RESERVE
+        self._dirty = True
+
+    def _probe(self, scratch: Scratch, index: int, *, sparse: bool) -> tuple[int, bool]:
+        """Length of a cell as it is on disk (0: not good), and whether it is a hole."""
+        g = self._ctx.geometry
+        begin = FRAME_SIZE if index == 0 else 0
+        wanted = scratch.lower[begin : g.C]
+        if self._ctx.store.preadv(self.fd, wanted, g.lower_offset(index), wait=True) != len(wanted):
+            return 0, False
+        try:
+            length = self._codec.open_cell(scratch, 0, index, sparse=sparse)
+        except CellError:
+            return 0, False
+        return length, not any(scratch.slot(0, index)[0])

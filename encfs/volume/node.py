@@ -1,0 +1,170 @@
+"""The inode tree in memory: one :class:`Node` for every lower inode that somebody refers to.
+
+Owns: which lower inode is where (parent and lower name), and how many references the kernel holds.
+Must not know: keys, I/O. Kept small: ``ls -lR`` over 200,000 files holds 200,000 of these.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from encfs.units import DirId, LowerName
+
+if TYPE_CHECKING:
+    from encfs.volume.file import OpenFile
+
+Attributes = dict[bytes, bytes]
+NO_ATTRIBUTES: Attributes = {}
+
+
+class Node:
+    """A lower inode.
+
+    ``parent`` and ``lower_name`` say where it is; further hard links that were looked up are in ``places``. A node
+    whose last link is gone has ``parent`` None and keeps in ``ghost`` what stat says of it.
+    """
+
+    __slots__ = (
+        "attributes",
+        "dir_id",
+        "file",
+        "generation",
+        "ghost",
+        "inode",
+        "lookups",
+        "lower_inode",
+        "lower_name",
+        "parent",
+        "places",
+    )
+
+    def __init__(self, inode: int, parent: Node | None, lower_name: LowerName) -> None:
+        self.inode = inode
+        self.lower_inode = inode
+        self.parent = parent
+        self.lower_name = lower_name
+        self.generation = 0
+        self.lookups = 0
+        self.dir_id: DirId | None = None
+        self.attributes: Attributes | None = None
+        self.file: OpenFile | None = None
+        self.ghost: os.stat_result | None = None
+        self.places: list[tuple[Node, LowerName]] | None = None
+
+    @property
+    def in_file(self) -> bool:
+        """Whether this is a symlink kept in a file (FORMAT.md section 9.4)."""
+        return self.lower_name.endswith(b".l")
+
+    def add_place(self, parent: Node, lower_name: LowerName) -> None:
+        """Remember a place where the inode was found."""
+        if self.parent is parent and self.lower_name == lower_name:
+            return
+        if self.parent is None:
+            self.parent, self.lower_name = parent, lower_name
+            self.ghost = None
+            return
+        place = (parent, lower_name)
+        if self.places is None:
+            self.places = [place]
+        elif place not in self.places:
+            self.places.append(place)
+
+    def remove_place(self, parent: Node, lower_name: LowerName) -> None:
+        """Forget a place; the node moves on to another one it is known at, if there is one."""
+        if self.places is not None:
+            self.places = [place for place in self.places if place != (parent, lower_name)] or None
+        if self.parent is parent and self.lower_name == lower_name:
+            if self.places is None:
+                self.parent = None
+            else:
+                self.parent, self.lower_name = self.places.pop()
+
+    def move_place(self, parent: Node, lower_name: LowerName, to_parent: Node, to_name: LowerName) -> None:
+        """A rename happened below."""
+        self.remove_place(parent, lower_name)
+        self.add_place(to_parent, to_name)
+
+
+class NodeTable:
+    """All nodes by the inode number that the kernel knows them by. The root is number 1.
+
+    The number is the lower inode number, but for three cases kept in ``_aliases``: the root; a symlink whose lower
+    inode was replaced to change its text while the kernel knows it; and whatever would collide with those.
+    """
+
+    ROOT = 1
+
+    def __init__(self, root: Node, root_inode: int) -> None:
+        self._nodes: dict[int, Node] = {self.ROOT: root}
+        self._aliases: dict[int, int] = {root_inode: self.ROOT}
+        self._next_stand_in = 1 << 62
+        root.lower_inode = root_inode
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(list(self._nodes.values()))
+
+    def get(self, number: int) -> Node | None:
+        """The node that the kernel calls ``number``."""
+        return self._nodes.get(number)
+
+    def find(self, lower_inode: int) -> Node | None:
+        """The node of a lower inode, if there is one."""
+        node = self._nodes.get(self._aliases.get(lower_inode, lower_inode))
+        return node if node is not None and node.lower_inode == lower_inode else None
+
+    def meet(self, lower_inode: int, parent: Node, lower_name: LowerName, *, fresh: bool = False) -> Node:
+        """The node of a lower inode just found at a place. ``fresh``: it was just created there.
+
+        A number whose old inode is gone gets a new node of the next generation; references that the kernel still
+        holds on the old one are counted on, because it gives them back by number.
+        """
+        number = self._aliases.get(lower_inode, lower_inode)
+        node = self._nodes.get(number)
+        if node is not None and node.lower_inode != lower_inode:
+            number, node = self._stand_in(lower_inode), None
+        if node is None:
+            node = self._nodes[number] = Node(number, parent, lower_name)
+            node.lower_inode = lower_inode
+        elif fresh or (node.ghost is not None and node.file is None):
+            successor = Node(number, parent, lower_name)
+            successor.lower_inode = lower_inode
+            successor.generation = node.generation + 1
+            successor.lookups = node.lookups
+            node = self._nodes[number] = successor
+        else:
+            node.add_place(parent, lower_name)
+        return node
+
+    def _stand_in(self, lower_inode: int) -> int:
+        self._next_stand_in += 1
+        self._aliases[lower_inode] = self._next_stand_in
+        return self._next_stand_in
+
+    def renumber(self, node: Node, lower_inode: int) -> None:
+        """A node got another lower inode (a symlink is replaced to change its text). The kernel keeps its number."""
+        self._aliases.pop(node.lower_inode, None)
+        node.lower_inode = lower_inode
+        if lower_inode != node.inode:
+            self._aliases[lower_inode] = node.inode
+
+    def forget(self, number: int, count: int) -> None:
+        """Give back ``count`` references of the kernel."""
+        node = self._nodes.get(number)
+        if node is not None:
+            node.lookups -= count
+            self.drop_if_unused(node)
+
+    def drop_if_unused(self, node: Node) -> None:
+        """Remove a node that neither the kernel nor an open file refers to."""
+        if node.lookups > 0 or node.file is not None or node.inode == self.ROOT:
+            return
+        if self._nodes.get(node.inode) is node:
+            del self._nodes[node.inode]
+            if node.lower_inode != node.inode:
+                self._aliases.pop(node.lower_inode, None)

@@ -1,0 +1,282 @@
+"""Putting right what a crash can leave (FORMAT.md section 11), once, when the volume is unlocked again.
+
+Owns: the walk over the volume after a session that never ended, and each repair in the table of section 11.
+Must not know: FUSE, terminals. What the table does not name is left as it is: it is evidence, and strict
+rules meet it when somebody reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as stat_module
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from encfs.core import frames, symlinks
+from encfs.crypto import rng
+from encfs.errors import DataError, SizeError
+from encfs.format.directory import DirectoryRecord
+from encfs.format.frame import FrameKind
+from encfs.format.header import HeaderFlag
+from encfs.format.limits import FRAME_SIZE, LINK_SUFFIX, RECORD_NAME, TEMP_PREFIX
+from encfs.units import DirId, LowerName
+from encfs.volume.changes import Changes
+from encfs.volume.context import Context, logger
+from encfs.volume.file import OpenFile
+from encfs.volume.node import Node
+from encfs.volume.tree import Tree, is_long
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What recovery did.
+
+    Attributes:
+        objects: how many files, directories and symlinks were looked at.
+        repaired: counts by kind of repair: ``created``, ``size``, ``place``, ``record``, ``temporary``.
+        failed: objects that even the crash rule does not explain; they stay as they are.
+    """
+
+    objects: int
+    repaired: dict[str, int]
+    failed: int
+
+    @property
+    def total(self) -> int:
+        """How many repairs."""
+        return sum(self.repaired.values())
+
+
+class Recovery:
+    """One recovery pass. The context is tolerant while it runs."""
+
+    def __init__(self, ctx: Context, tree: Tree, changes: Changes) -> None:
+        self._ctx = ctx
+        self._tree = tree
+        self._changes = changes
+        self._repaired: Counter[str] = Counter()
+        self._objects = 0
+        self._failed = 0
+
+    def run(self, progress: Callable[[str, int], None] | None = None) -> RecoveryReport:
+        """Walk the whole volume. ``progress`` gets ("recovering", objects so far) now and then."""
+        pending = [self._tree.root]
+        while pending:
+            node = pending.pop()
+            try:
+                pending.extend(self._directory(node))
+            except (DataError, OSError) as exc:
+                self._fail(node, exc)
+            if progress is not None:
+                progress("recovering", self._objects)
+        report = RecoveryReport(self._objects, dict(self._repaired), self._failed)
+        logger.warning("recovered after a crash: %d objects, %d repairs %s", report.objects, report.total, report.repaired)
+        return report
+
+    def _fail(self, node: Node, exc: Exception) -> None:
+        self._failed += 1
+        what = f"errno {exc.errno}" if isinstance(exc, OSError) else str(exc)
+        self._ctx.integrity_event("recovery", node.inode, what)
+
+    def _directory(self, node: Node) -> list[Node]:
+        """Repair a directory and what is in it; its subdirectories are returned."""
+        store = self._ctx.store
+        self._repair_record(node)
+        subdirectories = []
+        for name in store.list(self._tree.dirfd(node)):
+            if name.startswith(TEMP_PREFIX):
+                self._changes.discard_temporary(self._tree.dirfd(node), name)
+                self._repaired["temporary"] += 1
+        for lower in self._tree.entries(node):
+            self._objects += 1
+            stat = store.stat(self._tree.dirfd(node), lower)
+            child = Node(stat.st_ino, node, lower)
+            try:
+                if stat_module.S_ISDIR(stat.st_mode):
+                    subdirectories.append(child)
+                elif stat_module.S_ISREG(stat.st_mode):
+                    self._file(node, child, stat)
+                elif stat_module.S_ISLNK(stat.st_mode):
+                    self._symlink(node, child)
+            except (DataError, OSError) as exc:
+                self._fail(child, exc)
+        return subdirectories
+
+    # -- directories ----------------------------------------------------------------------------------------
+
+    def _repair_record(self, node: Node) -> None:
+        try:
+            record = self._tree.read_record(node)
+        except DataError:
+            if node is self._tree.root:
+                raise
+            record = self._rebuild(node)
+            self._repaired["record"] += 1
+        if node is not self._tree.root and node.parent is not None:
+            record = self._repair_directory_place(node, node.parent, record)
+        node.dir_id = record.dir_id
+
+    def _repair_directory_place(self, node: Node, parent: Node, record: DirectoryRecord) -> DirectoryRecord:
+        parent_id = self._tree.dir_id(parent)
+        names = self._ctx.ring.active.names
+        if record.parent == parent_id and names.seal(parent_id, record.name) == node.lower_name:
+            return record
+        name = names.open(parent_id, node.lower_name)
+        if name is None:  # A long name is only in the record, and the record names another one.
+            raise SizeError("the long name of a directory is lost")
+        record = replace(record, parent=parent_id, name=name)
+        self._changes.write_record(node, record)
+        self._repaired["place"] += 1
+        return record
+
+    def _rebuild(self, node: Node) -> DirectoryRecord:
+        """A new record from what the children say of their parent, or with a fresh id if there are none."""
+        parent = node.parent
+        assert parent is not None
+        parent_id = self._tree.dir_id(parent)
+        name = self._ctx.ring.active.names.open(parent_id, node.lower_name)
+        if name is None:
+            raise SizeError("the long name of a directory is lost")
+        record = DirectoryRecord(
+            epoch=self._ctx.ring.active.epoch,
+            previous_epoch=None,
+            dir_id=self._dir_id_from_children(node),
+            parent=parent_id,
+            generation=0,
+            session=self._ctx.session,
+            name=name,
+        )
+        store = self._ctx.store
+        fd = store.open(self._tree.dirfd(node), RECORD_NAME, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            store.truncate(fd, FRAME_SIZE)
+            owner = store.fstat(self._tree.dirfd(node))
+            if os.geteuid() == 0:
+                store.fchown(fd, owner.st_uid, owner.st_gid)
+        finally:
+            store.close(fd)
+        self._changes.write_record(node, record)
+        return record
+
+    def _dir_id_from_children(self, node: Node) -> DirId:
+        store = self._ctx.store
+        told: Counter[DirId] = Counter()
+        unreadable = 0
+        for name in store.list(self._tree.dirfd(node)):
+            if name.startswith(b"cloakfs."):
+                continue
+            child = Node(0, node, LowerName(name))
+            try:
+                told[self._parent_named_by(node, child)] += 1
+            except (DataError, OSError):
+                unreadable += 1
+        if told:
+            return told.most_common(1)[0][0]
+        if unreadable:
+            raise SizeError("no child of a directory without a record names its id")
+        return DirId(rng.random_bytes(16))
+
+    def _parent_named_by(self, node: Node, child: Node) -> DirId:
+        store, dirfd = self._ctx.store, self._tree.dirfd(node)
+        if stat_module.S_ISDIR(store.stat(dirfd, child.lower_name).st_mode):
+            return self._tree.read_record(child).parent
+        fd = store.open(dirfd, child.lower_name, os.O_RDONLY)
+        try:
+            raw = store.pread(fd, FRAME_SIZE, 0)
+        finally:
+            store.close(fd)
+        if len(raw) != FRAME_SIZE:
+            raise SizeError("shorter than a header")
+        header = frames.open_header(self._ctx.ring, raw)
+        names = self._ctx.ring.active.names
+        if names.seal(header.parent, header.name) != child.lower_name.removesuffix(LINK_SUFFIX):
+            raise SizeError("the header names another place")
+        return header.parent
+
+    # -- files and symlinks -----------------------------------------------------------------------------------
+
+    def _file(self, parent: Node, node: Node, stat: os.stat_result) -> None:
+        store = self._ctx.store
+        if stat.st_size < FRAME_SIZE:
+            self._finish_create(parent, node)
+            return
+        fd = store.open(self._tree.dirfd(parent), node.lower_name, os.O_RDONLY)
+        writable = False
+        try:
+            file = OpenFile.load(self._ctx, fd, node.inode, writable=False)
+            wrong_size, wrong_place = file.dirty, self._misplaced(parent, node, file)
+            if wrong_size or wrong_place:
+                store.close(fd)
+                fd = store.open_writable(self._tree.dirfd(parent), node.lower_name)
+                file.fd, file.writable, writable = fd, True, True
+            if wrong_size:
+                file.settle()
+                self._repaired["size"] += 1
+            if wrong_place:
+                self._repair_file_place(parent, node, file)
+        finally:
+            store.close(fd)
+        if writable:
+            logger.info("recovered: inode=%d size=%s place=%s", node.inode, wrong_size, wrong_place)
+
+    def _misplaced(self, parent: Node, node: Node, file: OpenFile) -> bool:
+        header = file.header
+        if header.flags & HeaderFlag.MULTI:
+            return False
+        parent_id = self._tree.dir_id(parent)
+        lower = node.lower_name.removesuffix(LINK_SUFFIX)
+        return header.parent != parent_id or self._ctx.ring.active.names.seal(parent_id, header.name) != lower
+
+    def _repair_file_place(self, parent: Node, node: Node, file: OpenFile) -> None:
+        parent_id = self._tree.dir_id(parent)
+        base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
+        name = self._ctx.ring.active.names.open(parent_id, base)
+        if name is None:
+            # The header of an interrupted rename already names the new place. A long name can only
+            # be read there, so the entry follows the header where the header's place is free.
+            self._move_to_header_place(parent, node, file)
+            return
+        file.set_place(parent_id, name)
+        self._repaired["place"] += 1
+
+    def _move_to_header_place(self, parent: Node, node: Node, file: OpenFile) -> None:
+        parent_id = self._tree.dir_id(parent)
+        if file.header.parent != parent_id:
+            raise SizeError("a long name is lost")
+        lower = self._ctx.ring.active.names.seal(parent_id, file.header.name)
+        if node.in_file:
+            lower = LowerName(lower + LINK_SUFFIX)
+        store, dirfd = self._ctx.store, self._tree.dirfd(parent)
+        try:
+            store.stat(dirfd, lower)
+        except FileNotFoundError:
+            store.rename(dirfd, node.lower_name, dirfd, lower)
+            self._repaired["place"] += 1
+            return
+        raise SizeError("a long name is lost")
+
+    def _finish_create(self, parent: Node, node: Node) -> None:
+        """A file without a header: its create was cut short, so it becomes the empty file it was to be."""
+        parent_id = self._tree.dir_id(parent)
+        base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
+        name = None if is_long(base) else self._ctx.ring.active.names.open(parent_id, base)
+        store, dirfd = self._ctx.store, self._tree.dirfd(parent)
+        if name is None:
+            # Its name was nowhere but in the header that was never written.
+            store.unlink(dirfd, node.lower_name)
+            self._repaired["created"] += 1
+            return
+        fd = store.open_writable(dirfd, node.lower_name)
+        kind = FrameKind.SYMLINK if node.in_file else FrameKind.FILE
+        file = OpenFile.new(self._ctx, fd, node.inode, self._changes.new_header(kind, parent_id, name))
+        file.close()
+        self._repaired["created"] += 1
+
+    def _symlink(self, parent: Node, node: Node) -> None:
+        lower = self._ctx.store.readlink(self._tree.dirfd(parent), node.lower_name)
+        opened = symlinks.open_target(self._ctx.ring, lower)
+        if opened.multi or opened.place == self._tree.place(parent, node.lower_name):
+            return
+        self._changes.reseal_symlink(node, parent, node.lower_name)
+        self._repaired["place"] += 1

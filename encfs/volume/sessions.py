@@ -1,0 +1,154 @@
+"""Sessions: who writes to a volume, and how the last one ended (FORMAT.md section 11).
+
+Owns: the lock file, session records, the answer to "was there a crash". Must not know: what is repaired after one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import replace
+
+from encfs.core import frames
+from encfs.core.keys import KeyRing
+from encfs.crypto import rng
+from encfs.errors import DataError, VolumeInUseError
+from encfs.format.limits import FRAME_SIZE, HOST_MAX, LOCK_NAME, MOUNTPOINT_MAX, SESSIONS_KEPT, SESSIONS_NAME
+from encfs.format.session import SessionRecord, SessionState, new_session_id
+from encfs.store.atomic import sync_directory
+from encfs.store.base import Store
+from encfs.units import SessionId
+
+_RECORD_NAME_SIZE = 32
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Sessions:
+    """The folder of session records of one volume, and the lock beside them."""
+
+    def __init__(self, store: Store, ring: KeyRing, root_fd: int) -> None:
+        self._store = store
+        self._ring = ring
+        self._dirfd = store.open_directory(root_fd, SESSIONS_NAME)
+        self._lock_fd = -1
+        self._current: SessionRecord | None = None
+
+    def records(self) -> list[SessionRecord]:
+        """All records that authenticate, oldest first. A record that does not is skipped: it can only be evidence
+        for a crash that is no crash, never the other way round."""
+        found = []
+        for name in self._store.list(self._dirfd):
+            if len(name) == _RECORD_NAME_SIZE:
+                record = self._read(name)
+                if record is not None:
+                    found.append(record)
+        return sorted(found, key=lambda record: record.session)
+
+    def _read(self, name: bytes) -> SessionRecord | None:
+        fd = self._store.open(self._dirfd, name, os.O_RDONLY)
+        try:
+            raw = self._store.pread(fd, FRAME_SIZE, 0)
+        finally:
+            self._store.close(fd)
+        try:
+            record = frames.open_session(self._ring, raw) if len(raw) == FRAME_SIZE else None
+        except DataError:
+            return None
+        return record if record is not None and record.session.hex().encode() == name else None
+
+    def lock(self) -> None:
+        """Become the only writer.
+
+        Raises:
+            VolumeInUseError: another process is; the text names its host and process id.
+        """
+        fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDWR | os.O_CREAT)
+        if not self._store.try_lock(fd):
+            self._store.close(fd)
+            raise VolumeInUseError(self._who_has_it(), hint="Lock it there first: cloakfs lock MOUNTPOINT")
+        self._lock_fd = fd
+
+    def _who_has_it(self) -> str:
+        opened = [record for record in self.records() if record.state is SessionState.OPEN]
+        if not opened:
+            return "the volume is in use by another process"
+        owner = opened[-1]
+        where = f", mounted at {os.fsdecode(owner.mountpoint)}" if owner.mountpoint else ""
+        return f"the volume is in use on host {os.fsdecode(owner.host)} by process {owner.pid}{where}"
+
+    def crashed(self) -> list[SessionRecord]:
+        """Records of sessions that never ended. Meaningful while the lock is held, or nobody holds it."""
+        mine = self._current.session if self._current is not None else None
+        return [r for r in self.records() if r.state is SessionState.OPEN and r.session != mine]
+
+    def in_use(self) -> bool:
+        """Whether some process holds the lock now (and has not just crashed)."""
+        try:
+            fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            return not self._store.try_lock(fd)
+        finally:
+            self._store.close(fd)
+
+    def begin(self, mountpoint: bytes) -> SessionId:
+        """Write and fsync the OPEN record of this process."""
+        now = _now_ms()
+        record = SessionRecord(
+            epoch=self._ring.active.epoch,
+            session=new_session_id(now, rng.random_bytes(8)),
+            state=SessionState.OPEN,
+            started_ms=now,
+            pid=os.getpid(),
+            uid=os.getuid(),
+            host=os.fsencode(socket.gethostname())[:HOST_MAX],
+            mountpoint=mountpoint[:MOUNTPOINT_MAX],
+        )
+        self._write(record, os.O_CREAT | os.O_EXCL)
+        sync_directory(self._store, self._dirfd)
+        self._current = record
+        return record.session
+
+    def adopt(self, pid: int) -> None:
+        """The process forked after :meth:`begin`; the record names the one that goes on."""
+        if self._current is not None:
+            self._current = replace(self._current, pid=pid)
+            self._write(self._current, 0)
+
+    def _write(self, record: SessionRecord, flags: int) -> None:
+        name = record.session.hex().encode()
+        fd = self._store.open(self._dirfd, name, os.O_WRONLY | flags)
+        try:
+            self._store.pwrite(fd, frames.seal_session(self._ring, record), 0)
+            self._store.fsync(fd)
+        finally:
+            self._store.close(fd)
+
+    def recovered(self, records: list[SessionRecord]) -> None:
+        """Mark crashed sessions as RECOVERED: the strict rule is back."""
+        for record in records:
+            self._write(replace(record, state=SessionState.RECOVERED, ended_ms=_now_ms()), 0)
+
+    def end(self) -> None:
+        """Write CLEAN for this process's session and delete old records. Everything else is on the disk by now."""
+        if self._current is not None:
+            self._write(replace(self._current, state=SessionState.CLEAN, ended_ms=_now_ms()), 0)
+            self._current = None
+            self._prune()
+
+    def _prune(self) -> None:
+        ended = [record for record in self.records() if record.state is not SessionState.OPEN]
+        for record in ended[:-SESSIONS_KEPT]:
+            self._store.unlink(self._dirfd, record.session.hex().encode())
+
+    def close(self) -> None:
+        """Give the lock back and close the folder."""
+        for fd in (self._lock_fd, self._dirfd):
+            if fd >= 0:
+                self._store.close(fd)
+        self._lock_fd = self._dirfd = -1

@@ -1,0 +1,398 @@
+"""Finding things: from plain names to lower inodes, directory ids and open files.
+
+Owns: the node table, a cache of directory descriptors, the check that everything is where its own record says
+(FORMAT.md sections 8 and 9.1). Must not know: FUSE, who asks, how names are changed (``changes.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import stat as stat_module
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from errno import EIO, ENOENT, ESTALE, EXDEV
+
+from encfs.core import frames, symlinks
+from encfs.errors import DataError, PlaceError, SizeError
+from encfs.format.directory import DirectoryRecord
+from encfs.format.limits import (
+    ENCODED_NAME_MIN,
+    FRAME_SIZE,
+    LINK_SUFFIX,
+    LONG_PREFIX,
+    RECORD_NAME,
+    SEALED_TARGET_OVERHEAD,
+)
+from encfs.format.header import HeaderFlag
+from encfs.units import DirId, LowerName
+from encfs.volume.context import Context
+from encfs.volume.file import OpenFile
+from encfs.volume.node import Node, NodeTable
+
+_ROOT_PARENT = DirId(bytes(16))
+# Descriptors of directories kept open; each saves one openat per operation below it (about 1.5 us a level).
+_DIRECTORY_FDS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look-up found: the lower name (with its suffix) and what stat says of it."""
+
+    lower_name: LowerName
+    stat: os.stat_result
+
+
+class Tree:
+    """The plain tree of an open volume, for reading."""
+
+    def __init__(self, ctx: Context, root_fd: int, root_dir_id: DirId) -> None:
+        self.ctx = ctx
+        root_stat = ctx.store.fstat(root_fd)
+        self._device = root_stat.st_dev
+        self.root = Node(NodeTable.ROOT, None, LowerName(b""))
+        self._root_fd = root_fd
+        self._root_dir_id = root_dir_id
+        self.nodes = NodeTable(self.root, root_stat.st_ino)
+        self._fds: OrderedDict[Node, int] = OrderedDict()
+
+    # -- directories ------------------------------------------------------------------------------
+
+    def dirfd(self, node: Node) -> int:
+        """Descriptor of a directory, for ``*at`` calls made before the next call of this method.
+
+        Raises:
+            OSError: ESTALE if the directory is gone, or the lower error.
+        """
+        if node is self.root:
+            return self._root_fd
+        fd = self._fds.get(node)
+        if fd is not None:
+            self._fds.move_to_end(node)
+            return fd
+        if node.parent is None:
+            raise OSError(ESTALE, os.strerror(ESTALE))
+        fd = self.ctx.store.open_directory(self.dirfd(node.parent), node.lower_name)
+        self._fds[node] = fd
+        if len(self._fds) > _DIRECTORY_FDS:
+            self.ctx.store.close(self._fds.popitem(last=False)[1])
+        return fd
+
+    def dirfds(self, first: Node, second: Node) -> tuple[int, int]:
+        """Two descriptors that are both valid at once."""
+        self.dirfd(second)
+        fd = self.dirfd(first)
+        return fd, self.dirfd(second)
+
+    def close_directory(self, node: Node) -> None:
+        """Drop the cached descriptor of a directory, if there is one."""
+        fd = self._fds.pop(node, None)
+        if fd is not None:
+            self.ctx.store.close(fd)
+
+    def close(self) -> None:
+        """Close every cached descriptor; the root's belongs to the caller."""
+        while self._fds:
+            self.ctx.store.close(self._fds.popitem()[1])
+
+    def dir_id(self, node: Node) -> DirId:
+        """The id of a directory, from its record, after checking that the record names this place.
+
+        Raises:
+            PlaceError: the directory was moved or swapped below.
+            DataError: the record is missing, damaged or forged.
+        """
+        if node.dir_id is None:
+            try:
+                record = self.read_record(node)
+                self.check_directory_place(node, record)
+            except DataError as exc:
+                self.ctx.integrity_event("directory", node.inode, str(exc))
+                raise
+            node.dir_id = record.dir_id
+        return node.dir_id
+
+    def read_record(self, node: Node) -> DirectoryRecord:
+        """Read and open ``cloakfs.d`` of a directory.
+
+        Raises:
+            DataError: it is missing or not a record of this volume.
+        """
+        store = self.ctx.store
+        try:
+            fd = store.open(self.dirfd(node), RECORD_NAME, os.O_RDONLY)
+        except FileNotFoundError as exc:
+            raise SizeError("directory record missing") from exc
+        try:
+            raw = store.pread(fd, FRAME_SIZE + 1, 0)
+        finally:
+            store.close(fd)
+        if len(raw) != FRAME_SIZE:
+            raise SizeError("directory record has the wrong size")
+        return frames.open_directory(self.ctx.ring, raw)
+
+    def check_directory_place(self, node: Node, record: DirectoryRecord) -> None:
+        """Raises: PlaceError."""
+        if node is self.root:
+            if record.dir_id != self._root_dir_id or record.parent != _ROOT_PARENT or record.name:
+                raise PlaceError("root directory record does not belong to this volume")
+            return
+        if node.parent is None or self.ctx.tolerant:
+            return
+        parent = self.dir_id(node.parent)
+        if record.parent != parent or self.ctx.ring.active.names.seal(parent, record.name) != node.lower_name:
+            raise PlaceError("directory is not where its record says")
+
+    # -- names --------------------------------------------------------------------------------------
+
+    def find(self, parent: Node, name: bytes) -> Found | None:
+        """Look a plain name up in a directory, whichever form it has below."""
+        lower = self.ctx.ring.active.names.seal(self.dir_id(parent), name)
+        dirfd = self.dirfd(parent)
+        for candidate in (lower, LowerName(lower + LINK_SUFFIX)):
+            try:
+                found = self.ctx.store.stat(dirfd, candidate)
+            except FileNotFoundError:
+                continue
+            if found.st_dev != self._device:
+                raise OSError(EXDEV, "another filesystem is mounted inside the volume directory")
+            return Found(candidate, found)
+        return None
+
+    def lookup(self, parent: Node, name: bytes) -> tuple[Node, os.stat_result] | None:
+        """The node of a plain name, or None. Does not count a reference."""
+        found = self.find(parent, name)
+        if found is None:
+            return None
+        return self.nodes.meet(found.stat.st_ino, parent, found.lower_name), found.stat
+
+    def entries(self, node: Node) -> list[LowerName]:
+        """Lower names of a directory that can be encrypted names; see :meth:`plain_name`."""
+        self.dir_id(node)
+        names = self.ctx.store.list(self.dirfd(node))
+        return [LowerName(name) for name in names if len(name) >= ENCODED_NAME_MIN and not name.startswith(b"cloakfs.")]
+
+    def plain_name(self, parent: Node, lower_name: LowerName, stat: os.stat_result | None = None) -> bytes | None:
+        """The plain name of a lower entry, or None if it is foreign or unreadable (then an event is logged)."""
+        try:
+            return self.read_name(parent, lower_name, stat)
+        except DataError as exc:
+            self.ctx.integrity_event("name", parent.inode, str(exc))
+        except FileNotFoundError:
+            pass  # Removed since it was listed.
+        return None
+
+    def read_name(self, parent: Node, lower_name: LowerName, stat: os.stat_result | None = None) -> bytes:
+        """The plain name of a lower entry.
+
+        Raises:
+            DataError: the name does not authenticate here.
+            OSError: the place of a long name cannot be read.
+        """
+        base = LowerName(lower_name.removesuffix(LINK_SUFFIX))
+        names, dir_id = self.ctx.ring.active.names, self.dir_id(parent)
+        name = names.open(dir_id, base)
+        if name is None:
+            name = self._long_name(parent, lower_name, stat)
+            if names.seal(dir_id, name) != base:
+                raise PlaceError("long name does not fit its entry")
+        return name
+
+    def _long_name(self, parent: Node, lower_name: LowerName, stat: os.stat_result | None) -> bytes:
+        store = self.ctx.store
+        dirfd = self.dirfd(parent)
+        stat = stat or store.stat(dirfd, lower_name)
+        known = self.nodes.find(stat.st_ino)
+        if known is not None and known.file is not None:
+            return known.file.header.name
+        if stat_module.S_ISDIR(stat.st_mode):
+            return self.read_record(Node(0, parent, lower_name)).name
+        fd = store.open(dirfd, lower_name, os.O_RDONLY)
+        try:
+            raw = store.pread(fd, FRAME_SIZE, 0)
+        finally:
+            store.close(fd)
+        if len(raw) != FRAME_SIZE:
+            raise SizeError("shorter than a header")
+        return frames.open_header(self.ctx.ring, raw).name
+
+    # -- stat -----------------------------------------------------------------------------------------
+
+    def stat(self, node: Node) -> os.stat_result:
+        """lstat of the lower object, also of one that has no name any more.
+
+        Raises:
+            OSError: ESTALE if nothing of it is left.
+        """
+        if node.file is not None:
+            return self.ctx.store.fstat(node.file.fd)
+        if node is self.root:
+            return self.ctx.store.fstat(self._root_fd)
+        if node.ghost is not None:
+            return node.ghost
+        if node.parent is None:
+            raise OSError(ESTALE, os.strerror(ESTALE))
+        return self.ctx.store.stat(self.dirfd(node.parent), node.lower_name)
+
+    def plain_mode(self, node: Node, stat: os.stat_result) -> int:
+        """``st_mode`` as programs see it."""
+        return stat_module.S_IFLNK | 0o777 if node.in_file else stat.st_mode
+
+    def plain_size(self, node: Node, stat: os.stat_result) -> int:
+        """``st_size`` as programs see it. Of a damaged file: what its lower size can hold at most."""
+        if node.file is not None:
+            return node.file.size
+        mode = stat.st_mode
+        if stat_module.S_ISREG(mode):
+            geometry = self.ctx.geometry
+            try:
+                return geometry.plain_size(stat.st_size)
+            except SizeError:
+                cells = stat.st_size // geometry.C
+                return geometry.start_of(cells) if cells else 0
+        if stat_module.S_ISLNK(mode):
+            return max(0, stat.st_size * 3 // 4 - SEALED_TARGET_OVERHEAD)
+        return stat.st_size
+
+    def plain_links(self, node: Node, stat: os.stat_result) -> int:
+        """``st_nlink`` as programs see it: the root does not count the folder of session records."""
+        if node.ghost is not None and node.file is None:
+            return 0
+        if node is self.root and stat.st_nlink > 2:
+            return stat.st_nlink - 1
+        return stat.st_nlink
+
+    # -- files and symlinks ---------------------------------------------------------------------------
+
+    def open_file(self, node: Node, *, writable: bool) -> OpenFile:
+        """The open file of a node, opened now if nobody has it open. Does not count a handle.
+
+        Raises:
+            DataError: header, size or place are wrong.
+            OSError: the lower file cannot be opened that way.
+        """
+        file = node.file
+        if file is None:
+            file = self._load(node, writable=writable)
+            node.file = file
+        elif writable and not file.writable:
+            fd = self._reopen_writable(node)
+            self.ctx.store.close(file.fd)
+            file.fd, file.writable = fd, True
+        return file
+
+    def _reopen_writable(self, node: Node) -> int:
+        self.ctx.require_writable()
+        if node.parent is None:
+            return os.open(f"/proc/self/fd/{node.file.fd}", os.O_RDWR | os.O_CLOEXEC) if node.file else -1
+        return self.ctx.store.open_writable(self.dirfd(node.parent), node.lower_name)
+
+    def _load(self, node: Node, *, writable: bool) -> OpenFile:
+        if node.parent is None:
+            raise OSError(ESTALE, os.strerror(ESTALE))
+        fd, can_write = self._open_lower(node, writable=writable)
+        try:
+            file = OpenFile.load(self.ctx, fd, node.inode, writable=can_write)
+            self.check_file_place(node, file)
+        except DataError as exc:
+            self.ctx.store.close(fd)
+            self.ctx.integrity_event("file", node.inode, str(exc))
+            raise
+        except BaseException:
+            self.ctx.store.close(fd)
+            raise
+        return file
+
+    def _open_lower(self, node: Node, *, writable: bool) -> tuple[int, bool]:
+        """Open for reading and writing even for a reader where that is allowed: a later writer shares it."""
+        assert node.parent is not None
+        dirfd, store = self.dirfd(node.parent), self.ctx.store
+        if writable:
+            self.ctx.require_writable()
+            return store.open_writable(dirfd, node.lower_name), True
+        if not self.ctx.read_only:
+            try:
+                return store.open(dirfd, node.lower_name, os.O_RDWR), True
+            except PermissionError:
+                pass
+        try:
+            return store.open(dirfd, node.lower_name, os.O_RDONLY), False
+        except PermissionError:
+            if self.ctx.read_only:
+                raise
+            return store.open_writable(dirfd, node.lower_name), True
+
+    def check_file_place(self, node: Node, file: OpenFile) -> None:
+        """Raises: PlaceError."""
+        header = file.header
+        if header.flags & HeaderFlag.MULTI or self.ctx.tolerant or node.parent is None:
+            return
+        parent = self.dir_id(node.parent)
+        lower = node.lower_name.removesuffix(LINK_SUFFIX)
+        if header.parent != parent or self.ctx.ring.active.names.seal(parent, header.name) != lower:
+            raise PlaceError("file is not where its header says")
+
+    def release_file(self, node: Node) -> None:
+        """One handle less; the last one settles and closes the file."""
+        file = node.file
+        if file is None:
+            return
+        file.handles -= 1
+        if file.handles <= 0:
+            self.close_file(node)
+
+    def open_nodes(self) -> Sequence[Node]:
+        """Nodes whose file is open now."""
+        return [node for node in self.nodes if node.file is not None]
+
+    def close_file(self, node: Node) -> None:
+        """Settle and close the file of a node now, if no handle is left."""
+        file = node.file
+        if file is None or file.handles > 0:
+            return
+        try:
+            file.close()
+        finally:
+            node.file = None
+            self.nodes.drop_if_unused(node)
+
+    def read_link(self, node: Node) -> bytes:
+        """The target of a symlink.
+
+        Raises:
+            DataError: it does not authenticate, or was moved below.
+        """
+        if node.in_file:
+            return self._read_link_file(node)
+        if node.parent is None:
+            raise OSError(ENOENT, os.strerror(ENOENT))
+        lower = self.ctx.store.readlink(self.dirfd(node.parent), node.lower_name)
+        try:
+            opened = symlinks.open_target(self.ctx.ring, lower)
+            if not opened.multi and not self.ctx.tolerant and opened.place != self.place(node.parent, node.lower_name):
+                raise PlaceError("symlink is not where its target says")
+        except DataError as exc:
+            self.ctx.integrity_event("symlink", node.inode, str(exc))
+            raise
+        return opened.target
+
+    def place(self, parent: Node, lower_name: LowerName) -> bytes:
+        """The place tag of a short-named entry (FORMAT.md section 9.4)."""
+        names = self.ctx.ring.active.names
+        dir_id = self.dir_id(parent)
+        name = names.open(dir_id, lower_name)
+        if name is None:
+            raise OSError(EIO, "internal error: a lower symlink has a long name")
+        return names.place(dir_id, name)
+
+    def _read_link_file(self, node: Node) -> bytes:
+        file = self.open_file(node, writable=False)
+        try:
+            return bytes(file.read(0, file.size))
+        finally:
+            self.close_file(node)
+
+
+def is_long(lower_name: LowerName) -> bool:
+    """Whether an encoded name is the MAC of a long one (FORMAT.md section 7)."""
+    return lower_name.startswith(LONG_PREFIX)

@@ -1,0 +1,304 @@
+"""``verify``: read everything, authenticate everything, change nothing.
+
+Owns: the walk, and what each kind of damage is called and how grave it is. Must not know: who shows the findings.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as stat_module
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from encfs.core import symlinks
+from encfs.core.cells import CellError
+from encfs.errors import DataError, PlaceError, SizeError
+from encfs.format.limits import RECORD_NAME, SESSIONS_NAME, TEMP_PREFIX
+from encfs.units import LowerName
+from encfs.volume.file import OpenFile
+from encfs.volume.node import Node
+from encfs.volume.volume import Volume
+
+_STEP = 1 << 20
+_OURS = (b"cloakfs.volume", b"cloakfs.volume.bak", RECORD_NAME, SESSIONS_NAME)
+
+
+class Severity(StrEnum):
+    """What a finding means for the data."""
+
+    INFO = "info"
+    """Nothing is lost."""
+    WARNING = "warning"
+    """Nothing is lost yet; somebody should look."""
+    ERROR = "error"
+    """Something cannot be read, or is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result. ``path`` is the plain path if it is known, ``lower_path`` where it is below."""
+
+    severity: Severity
+    code: str
+    path: bytes = field(repr=False)
+    lower_path: bytes
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the walk is. ``total_*`` are estimates from a first quick walk."""
+
+    files: int
+    total_files: int
+    bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The next step reads this range; a caller that must not block brings it into the page cache first."""
+
+    file: OpenFile
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was read, and how many findings of each severity."""
+
+    files: int
+    directories: int
+    symlinks: int
+    bytes: int
+    findings: dict[str, int]
+
+    @property
+    def clean(self) -> bool:
+        """No warning and no error."""
+        return not self.findings.get(Severity.WARNING) and not self.findings.get(Severity.ERROR)
+
+
+Step = Finding | Progress | Reading
+
+
+class Verifier:
+    """One verification of a volume, or of the subtrees at ``paths``.
+
+    Works on the open volume itself, so that files which are open for writing are seen as their programs see them.
+    Between two steps of :meth:`run` other calls into the volume may be made.
+    """
+
+    def __init__(self, volume: Volume, paths: Sequence[bytes] = ()) -> None:
+        self._volume = volume
+        self._tree = volume.tree
+        self._paths = list(paths) or [b""]
+        self._counts: Counter[str] = Counter()
+        self._findings: Counter[str] = Counter()
+        self._totals = (0, 0)
+        self._seen: set[int] = set()
+
+    @property
+    def summary(self) -> Summary:
+        """Valid after :meth:`run` has ended."""
+        c = self._counts
+        return Summary(c["files"], c["directories"], c["symlinks"], c["bytes"], dict(self._findings))
+
+    def run(self) -> Iterator[Step]:
+        """Yield findings as they are made, and progress often.
+
+        Raises:
+            OSError: a path does not exist.
+            DataError: a directory on the way to a path does not authenticate.
+        """
+        starts = [(self._volume.resolve(path, follow=False), path.strip(b"/")) for path in self._paths]
+        self._totals = self._estimate(starts)
+        yield self._progress()
+        for node, path in starts:
+            for item in self._object(node, path):
+                if isinstance(item, Finding):
+                    self._findings[item.severity] += 1
+                yield item
+        yield self._progress()
+
+    def _progress(self) -> Progress:
+        c = self._counts
+        done = c["files"] + c["directories"] + c["symlinks"]
+        return Progress(done, max(self._totals[0], done), c["bytes"], max(self._totals[1], c["bytes"]))
+
+    def _estimate(self, starts: list[tuple[Node, bytes]]) -> tuple[int, int]:
+        """Count lower objects and bytes by stat alone."""
+        store = self._volume.ctx.store
+        objects = size = 0
+        for node, _ in starts:
+            stat = self._tree.stat(node)
+            objects, size = objects + 1, size + stat.st_size
+            if not stat_module.S_ISDIR(stat.st_mode):
+                continue
+            pending = [store.open_directory(self._tree.dirfd(node), b".")]
+            while pending:
+                dirfd = pending.pop()
+                try:
+                    for name in store.list(dirfd):
+                        if name.startswith(b"cloakfs."):
+                            continue
+                        found = store.stat(dirfd, name)
+                        objects, size = objects + 1, size + found.st_size
+                        if stat_module.S_ISDIR(found.st_mode):
+                            pending.append(store.open_directory(dirfd, name))
+                except OSError:
+                    continue  # The walk itself meets it again and reports it.
+                finally:
+                    store.close(dirfd)
+        return objects, size
+
+    def _lower_path(self, node: Node, last: bytes | None = None) -> bytes:
+        parts = [] if last is None else [last]
+        here: Node | None = node
+        while here is not None and here is not self._tree.root:
+            parts.append(here.lower_name)
+            here = here.parent
+        return b"/".join(reversed(parts)) or b"."
+
+    def _error(self, code: str, node: Node, path: bytes, detail: str) -> Finding:
+        return Finding(Severity.ERROR, code, path, self._lower_path(node), detail)
+
+    def _failure(self, node: Node, path: bytes, exc: Exception, what: str) -> Finding:
+        """The finding for an exception met while reading one object."""
+        if isinstance(exc, PlaceError):
+            return self._error(f"{what}-moved", node, path, str(exc))
+        if isinstance(exc, SizeError):
+            return self._error(f"{what}-size", node, path, str(exc))
+        if isinstance(exc, OSError):
+            return self._error("lower-io", node, path, f"the backing store says: {exc.strerror}")
+        return self._error(f"{what}-damaged", node, path, str(exc))
+
+    def _object(self, node: Node, path: bytes) -> Iterator[Step]:
+        try:
+            stat = self._tree.stat(node)
+        except OSError as exc:
+            yield self._failure(node, path, exc, "entry")
+            return
+        if stat_module.S_ISDIR(stat.st_mode):
+            yield from self._directory(node, path)
+        elif stat_module.S_ISREG(stat.st_mode):
+            yield from self._file(node, path, stat)
+        elif stat_module.S_ISLNK(stat.st_mode):
+            yield from self._symlink(node, path)
+        else:
+            self._counts["files"] += 1
+        yield from self._attributes(node, path, stat)
+
+    # -- directories -------------------------------------------------------------------------------------
+
+    def _directory(self, node: Node, path: bytes) -> Iterator[Step]:
+        self._counts["directories"] += 1
+        try:
+            record = self._tree.read_record(node)
+            self._tree.check_directory_place(node, record)
+            node.dir_id = node.dir_id or record.dir_id
+            names = self._volume.ctx.store.list(self._tree.dirfd(node))
+        except (DataError, OSError) as exc:
+            yield self._failure(node, path, exc, "directory")
+            return
+        for lower in names:
+            if lower.startswith(b"cloakfs."):
+                yield from self._fixed_name(node, path, lower)
+            else:
+                yield from self._entry(node, path, LowerName(lower))
+        yield self._progress()
+
+    def _fixed_name(self, node: Node, path: bytes, lower: bytes) -> Iterator[Finding]:
+        if lower.startswith(TEMP_PREFIX):
+            yield Finding(
+                Severity.INFO, "temporary", path, self._lower_path(node, lower), "left by an unfinished operation; removed by the next recovery"
+            )
+        elif lower != RECORD_NAME and (node is not self._tree.root or lower not in _OURS):
+            yield self._foreign(node, path, lower)
+
+    def _foreign(self, node: Node, path: bytes, lower: bytes) -> Finding:
+        return Finding(Severity.WARNING, "foreign", path, self._lower_path(node, lower), "not an entry that cloakfs made here")
+
+    def _entry(self, parent: Node, path: bytes, lower: LowerName) -> Iterator[Step]:
+        try:
+            name = self._tree.read_name(parent, lower)
+            found = self._tree.lookup(parent, name)
+        except FileNotFoundError:
+            return
+        except DataError:
+            yield self._foreign(parent, path, lower)
+            return
+        except OSError as exc:
+            yield self._failure(parent, path, exc, "entry")
+            return
+        if found is None:
+            return  # Removed since the directory was listed.
+        node = found[0]
+        try:
+            yield from self._object(node, path + b"/" + name if path else name)
+        finally:
+            self._tree.nodes.drop_if_unused(node)
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def _file(self, node: Node, path: bytes, stat: os.stat_result) -> Iterator[Step]:
+        if stat.st_nlink > 1:
+            if stat.st_ino in self._seen:
+                return
+            self._seen.add(stat.st_ino)
+        self._counts["symlinks" if node.in_file else "files"] += 1
+        try:
+            file = self._tree.open_file(node, writable=False)
+        except (DataError, OSError) as exc:
+            yield self._failure(node, path, exc, "file")
+            return
+        file.handles += 1
+        if file.damaged_size:
+            yield self._error("file-size", node, path, "longer or shorter than its header says")
+        try:
+            yield from self._cells(node, path)
+        finally:
+            self._tree.release_file(node)
+
+    def _cells(self, node: Node, path: bytes) -> Iterator[Step]:
+        """Read a file to its end; a bad cell is one finding, and reading goes on behind it."""
+        offset = 0
+        geometry = self._volume.ctx.geometry
+        while node.file is not None and offset < node.file.size:
+            yield Reading(node.file, offset, _STEP)
+            try:
+                count = len(node.file.read(offset, _STEP))
+            except CellError as exc:
+                yield self._error("cell-damaged", node, path, str(exc))
+                # The careful path opened the cells before it, in order.
+                count = max(int(geometry.start_of(exc.index + 1)), offset + 1) - offset
+            except (DataError, OSError) as exc:
+                yield self._failure(node, path, exc, "file")
+                return
+            offset += count
+            self._counts["bytes"] += count
+            yield self._progress()
+
+    # -- symlinks and attributes -----------------------------------------------------------------------------
+
+    def _symlink(self, node: Node, path: bytes) -> Iterator[Step]:
+        self._counts["symlinks"] += 1
+        assert node.parent is not None
+        try:
+            lower = self._volume.ctx.store.readlink(self._tree.dirfd(node.parent), node.lower_name)
+            opened = symlinks.open_target(self._volume.ctx.ring, lower)
+            if not opened.multi and opened.place != self._tree.place(node.parent, node.lower_name):
+                raise PlaceError("symlink is not where its target says")
+        except (DataError, OSError) as exc:
+            yield self._failure(node, path, exc, "symlink")
+
+    def _attributes(self, node: Node, path: bytes, stat: os.stat_result) -> Iterator[Finding]:
+        if not (stat_module.S_ISREG(stat.st_mode) or stat_module.S_ISDIR(stat.st_mode)):
+            return
+        try:
+            self._volume.attributes.read(node)
+        except (DataError, OSError) as exc:
+            yield self._failure(node, path, exc, "attributes")

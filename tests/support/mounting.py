@@ -1,0 +1,107 @@
+"""Real mounts for tests: made by the real command, taken off again, checked for what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from encfs.format.config import SlotKind
+from encfs.volume import Volume
+from encfs.volume.verify import Finding, Severity, Verifier
+
+SECRET = b"a passphrase for tests"
+
+
+def cloakfs(*arguments: str, check: bool = True, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would."""
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-m", "encfs", *arguments], capture_output=True, text=True, check=check, **kwargs
+    )
+
+
+def wait_for(condition: object, what: str, seconds: float = 60.0) -> None:
+    """Wait until ``condition()`` is true; fail with ``what`` when it never is."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.01)
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether the kernel's table names the path."""
+    return any(line.split(" ")[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+class MountedVolume:
+    """A volume in ``base/volume``, mounted at ``base/mnt`` by ``cloakfs mount``."""
+
+    def __init__(self, base: Path, *, cell_size: int = 4096, options: tuple[str, ...] = ()) -> None:
+        self.base = base
+        self.lower = base / "volume"
+        self.path = base / "mnt"
+        self.log = base / "daemon.log"
+        self.secret_file = base / "passphrase"
+        self.options = options
+        self.secret_file.write_bytes(SECRET)
+        self.path.mkdir()
+        Volume.create(os.fsencode(self.lower), secret=SECRET, cell_size=cell_size)
+        self.pid = 0
+
+    def mount(self, *more: str) -> None:
+        """Mount; returns when it answers."""
+        cloakfs(
+            "mount", str(self.lower), str(self.path), "--passphrase-file", str(self.secret_file),
+            "--log", str(self.log), *self.options, *more,
+        )  # fmt: skip
+        self.pid = self.daemon_pid()
+
+    def daemon_pid(self) -> int:
+        """Process id of the daemon, from the lock on the volume."""
+        result = cloakfs("status", str(self.lower), "--json")
+        import json
+
+        volumes = json.loads(result.stdout)["volumes"]
+        return int(volumes[0]["pid"])
+
+    def lock(self) -> None:
+        """Take the mount off and wait until the daemon is gone."""
+        cloakfs("lock", str(self.path))
+        assert not is_mounted(self.path)
+        wait_for(lambda: not Path(f"/proc/{self.pid}").exists() or _is_zombie(self.pid), "the daemon ends")
+
+    def remount(self, *more: str) -> None:
+        """Lock and mount again: what is seen afterwards came from the disk."""
+        self.lock()
+        self.mount(*more)
+
+    def kill(self) -> None:
+        """kill -9 the daemon, and clear the dead mount away."""
+        os.kill(self.pid, 9)
+        wait_for(lambda: not Path(f"/proc/{self.pid}").exists() or _is_zombie(self.pid), "the daemon dies")
+        unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
+        subprocess.run([*unmount, str(self.path)], check=True)
+
+    def findings(self) -> list[Finding]:
+        """What ``verify`` finds in the locked volume, information left out."""
+        with Volume.unlock(os.fsencode(self.lower), SECRET, SlotKind.PASSPHRASE, read_only=True) as volume:
+            steps = list(Verifier(volume).run())
+        return [step for step in steps if isinstance(step, Finding) and step.severity is not Severity.INFO]
+
+    def finish(self) -> None:
+        """The end of every test with a mount: no mount, no process, no finding, no complaint in the log."""
+        if is_mounted(self.path):
+            self.lock()
+        assert self.findings() == []
+        log = self.log.read_text() if self.log.exists() else ""
+        assert "Traceback" not in log, log
+        assert "integrity" not in log, log
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

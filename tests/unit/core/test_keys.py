@@ -1,0 +1,83 @@
+"""encfs/core/keys.py: the key tree of FORMAT.md section 5, against HKDF written out."""
+
+from __future__ import annotations
+
+import hmac
+
+import pytest
+
+from encfs.core.keys import EpochKeys, KeyRing, unwrap_epoch, wrap_epoch
+from encfs.crypto.suite import CLOAKFS_1
+from encfs.errors import AuthenticationError, FormatError
+
+KEY = bytes(range(32))
+VOLUME = b"v" * 16
+
+
+def x(key: bytes, info: bytes) -> bytes:
+    """X(k, info) of section 5 for 32 bytes."""
+    return hmac.digest(key, info + b"\1", "sha256")
+
+
+def test_every_key_of_an_epoch():
+    """Section 5: each key is X of the epoch key and the label in the table."""
+    keys = EpochKeys(CLOAKFS_1, 3, KEY)
+    assert keys.epoch == 3
+    assert keys.directory_key == x(KEY, b"cloakfs/1 directory")
+    assert keys.session_key == x(KEY, b"cloakfs/1 session")
+    assert keys.symlink_key == x(KEY, b"cloakfs/1 symlink")
+    assert keys.place_key == x(KEY, b"cloakfs/1 place")
+    assert keys.header_key(b"f" * 16) == x(KEY, b"cloakfs/1 header" + b"f" * 16)
+    assert keys.xattr_key(b"i" * 16) == x(KEY, b"cloakfs/1 xattr" + b"i" * 16)
+    all_keys = {keys.directory_key, keys.session_key, keys.symlink_key, keys.place_key}
+    assert len(all_keys | {keys.header_key(b"i" * 16), keys.xattr_key(b"i" * 16)}) == 6
+
+
+def test_ring():
+    """Section 6: a ring has the keys of each epoch of the volume, and no others."""
+    ring = KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: KEY, 5: bytes(32)}, active=5)
+    assert ring.active.epoch == 5
+    assert ring.of(5) is ring.active
+    assert ring.of(0).directory_key == EpochKeys(CLOAKFS_1, 0, KEY).directory_key
+    assert (ring.volume_id, ring.suite) == (VOLUME, CLOAKFS_1)
+    for missing in (1, 0xFFFF_FFFE):
+        with pytest.raises(FormatError):
+            ring.of(missing)
+    with pytest.raises(FormatError):
+        KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: KEY}, active=1)
+    with pytest.raises(FormatError):
+        KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: KEY[:31]}, active=0)
+
+
+def test_repr_tells_no_keys():
+    """Section 5: the repr of keys holds none."""
+    ring = KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: KEY}, active=0)
+    assert repr(ring) == "KeyRing(epochs=[0], active=0)"
+    assert repr(ring.active) == "EpochKeys(epoch=0)"
+    assert repr(ring.active.names) == "NameCodec()"
+
+
+def test_wrap():
+    """Section 5: an epoch key is sealed under K_wrap with volume id and epoch as AAD, in 60 bytes."""
+    wrap = wrap_epoch(CLOAKFS_1, root_key=KEY, volume_id=VOLUME, epoch=258, key=b"e" * 32)
+    assert len(wrap) == 60
+    aad = b"cloakfs/1 epoch" + VOLUME + b"\0\0\1\2"
+    assert CLOAKFS_1.unseal(x(KEY, b"cloakfs/1 wrap"), aad, wrap) == b"e" * 32
+    good = {"root_key": KEY, "volume_id": VOLUME, "epoch": 258, "wrap": wrap}
+    assert unwrap_epoch(CLOAKFS_1, **good) == b"e" * 32
+    for change in (
+        {"root_key": bytes(32)},
+        {"volume_id": b"w" * 16},
+        {"epoch": 259},
+        {"wrap": wrap[:-1]},
+        {"wrap": b""},
+    ):
+        with pytest.raises(AuthenticationError):
+            unwrap_epoch(CLOAKFS_1, **good | change)
+
+
+def test_wrapped_keys_have_32_bytes():
+    """Section 5: something else under the right key is no epoch key."""
+    wrap = wrap_epoch(CLOAKFS_1, root_key=KEY, volume_id=VOLUME, epoch=0, key=b"short")
+    with pytest.raises(AuthenticationError):
+        unwrap_epoch(CLOAKFS_1, root_key=KEY, volume_id=VOLUME, epoch=0, wrap=wrap)
