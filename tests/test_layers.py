@@ -51,6 +51,8 @@ LAYERS: dict[str, Layer] = {
     "__main__": Layer(ours=frozenset({"cli"})),
     "errors": Layer(stdlib=PURE_STDLIB, pure=True),
     "units": Layer(stdlib=PURE_STDLIB, pure=True),
+    # Where sockets and logs of this host are: for fuse and cli, which meet there.
+    "runtime": Layer(),
     "crypto": Layer(
         ours=BASE,
         foreign=frozenset({"argon2", "cryptography"}),
@@ -60,9 +62,9 @@ LAYERS: dict[str, Layer] = {
     "core": Layer(ours=BASE | {"crypto", "format"}, stdlib=PURE_STDLIB, pure=True),
     "store": Layer(ours=BASE),
     "volume": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
-    "fuse": Layer(ours=BASE | {"volume"}, foreign=frozenset({"pyfuse3", "trio"})),
+    "fuse": Layer(ours=BASE | {"runtime", "format", "volume"}, foreign=frozenset({"pyfuse3", "trio"})),
     "cli": Layer(
-        ours=BASE | {"crypto", "format", "core", "volume", "encfs"},
+        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "volume"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs
@@ -214,6 +216,8 @@ FORBIDDEN = [
     ("encfs.volume.x", "import pickle"),
     ("encfs.volume.x", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from encfs.fuse import mount"),
     ("encfs.fuse.x", "from encfs.core import cells"),
+    ("encfs.fuse.x", "from encfs.store.local import LocalStore"),
+    ("encfs.volume.x", "from encfs import runtime"),
     ("encfs.fuse.x", "import rich"),
     ("encfs.cli.x", "from encfs.fuse import mount"),
     ("encfs.cli.x", "try:\n    import encfs.fuse.mount\nexcept ImportError:\n    pass"),

@@ -201,7 +201,7 @@ class CellCodec:
         self._aead.encrypt_into(nonce, data, _aad(b"C", index, head), sealed)
 
 
-def runs(geometry: Geometry, first: int, last: int, slots: int) -> Iterator[tuple[int, int]]:
+def runs(first: int, last: int, slots: int) -> Iterator[tuple[int, int]]:
     """Split cells ``first`` .. ``last`` into runs (first cell, count) of at most ``slots``."""
     while first <= last:
         count = min(slots, last - first + 1)

@@ -76,7 +76,7 @@ class ControlServer:
             await _try_send(stream, error_reply(exc))
         except OSError as exc:
             await _try_send(stream, error_reply(CloakfsError(exc.strerror or "system error")))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - one bad request may not end the mount
             logger.error("unexpected error in a control request", exc_info=exc)
             await _try_send(stream, error_reply(CloakfsError("internal error; see the log")))
         finally:
@@ -113,10 +113,7 @@ class ControlServer:
             raise OSError(EACCES, os.strerror(EACCES))
 
     async def _verify(self, stream: trio.SocketStream, request: Reply) -> None:
-        paths = request.get("paths") or []
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            raise UsageError("paths must be a list of texts")
-        verifier = Verifier(self._state.volume, [path.encode("utf-8", "surrogateescape") for path in paths])
+        verifier = Verifier(self._state.volume, _paths(request.get("paths")))
         told = 0.0
         for step in verifier.run():
             if isinstance(step, Reading):
@@ -162,6 +159,20 @@ def error_reply(exc: CloakfsError) -> Reply:
     code = ExitCode(exc.exit_code)
     error = {"name": code.name, "exit_code": int(code), "message": str(exc), "hint": exc.hint}
     return {"done": True, "ok": False, "error": error}
+
+
+def _paths(value: object) -> list[bytes]:
+    """Plain paths from a request.
+
+    Raises:
+        UsageError: it is not a list of texts.
+    """
+    paths: list[bytes] = []
+    for path in value if isinstance(value, list) else [] if value is None else [value]:
+        if not isinstance(path, str):
+            raise UsageError("paths must be a list of texts")
+        paths.append(path.encode("utf-8", "surrogateescape"))
+    return paths
 
 
 async def _receive(stream: trio.SocketStream) -> Reply:

@@ -40,8 +40,8 @@ class MountFailedError(CloakfsError):
 def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
     """Serve ``volume`` at the mount point.
 
-    In the foreground this returns when the mount is gone. Else a child process serves, and this returns in the parent when
-    the mount answers; ``volume`` belongs to the child then.
+    In the foreground this returns when the mount is gone. Else a child process serves, and this returns in the
+    parent when the mount answers; ``volume`` belongs to the child then.
 
     Raises:
         CloakfsError: mounting failed; the volume is closed and locked.
@@ -85,13 +85,13 @@ def _child(volume: Volume, options: MountOptions, writer: int) -> None:
         status = 0
     except CloakfsError as exc:
         logging.getLogger("cloakfs").error("%s", exc)
-        _report(
-            writer, {"ok": False, "message": str(exc), "hint": exc.hint, "exit_code": int(ExitCode(exc.exit_code))}
-        )
-    except BaseException as exc:
+        _report(writer, {"ok": False, "message": str(exc), "hint": exc.hint, "exit_code": int(ExitCode(exc.exit_code))})
+    except BaseException as exc:  # noqa: BLE001 - the process ends here, and its parent is told
         trace = "".join(traceback.format_tb(exc.__traceback__))
         logging.getLogger("cloakfs").critical("the mount process fails: %s\n%s", type(exc).__name__, trace)
-        _report(writer, {"ok": False, "message": "the mount process failed", "hint": "Its log says more.", "exit_code": 1})
+        _report(
+            writer, {"ok": False, "message": "the mount process failed", "hint": "Its log says more.", "exit_code": 1}
+        )
     finally:
         os._exit(status)
 

@@ -37,11 +37,13 @@ def errno_of(exc: Exception) -> int:
             return code
     if isinstance(exc, MemoryError):
         return errno.ENOMEM
-    logger.error("unexpected error in a request", exc_info=(type(exc), _Nameless(type(exc).__name__), exc.__traceback__))
+    logger.error(
+        "unexpected error in a request", exc_info=(type(exc), _Nameless(type(exc).__name__), exc.__traceback__)
+    )
     return errno.EIO
 
 
-class _Nameless(Exception):
+class _Nameless(Exception):  # noqa: N818 - it is no error of its own
     """Stands in for an exception whose text may hold a plain name."""
 
 
@@ -56,7 +58,7 @@ def handler(
             return await function(self, *args, **kwargs)
         except pyfuse3.FUSEError:
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - anything else would end the mount
             raise pyfuse3.FUSEError(errno_of(exc)) from None
 
     return guarded

@@ -2,8 +2,8 @@
 
 Owns: mount options, the checks of a mount point, mount(2) and umount(2). Must not know: volumes, requests.
 
-root mounts by itself rather than through libfuse, for one flag that libfuse cannot pass: MS_POSIXACL makes the kernel leave
-the umask to us, without which a default ACL gives new files fewer rights than it says (acl(5)).
+root mounts by itself rather than through libfuse, for one flag that libfuse cannot pass: MS_POSIXACL makes the
+kernel leave the umask to us, without which a default ACL gives new files fewer rights than it says (acl(5)).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """How to mount. ``kernel_options``: of mount(8), such as ``noatime``; ``log``: ``"syslog"`` or the path of a file."""
+    """How to mount. ``kernel_options``: of mount(8), such as ``noatime``; ``log``: ``"syslog"`` or a file's path."""
 
     volume: str
     mountpoint: str
@@ -117,7 +117,8 @@ def check_mountpoint(options: MountOptions) -> None:
 def _check_fuse() -> None:
     if not os.path.exists(_FUSE_DEVICE):
         raise NoFuseError(
-            f"there is no {_FUSE_DEVICE}", hint="Load the kernel module (modprobe fuse) or allow the device in this container."
+            f"there is no {_FUSE_DEVICE}",
+            hint="Load the kernel module (modprobe fuse) or allow the device in this container.",
         )
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise NoFuseError("fusermount3 is not installed", hint="Install it: apt-get install fuse3")

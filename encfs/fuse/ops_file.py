@@ -90,7 +90,7 @@ class FileOperations(pyfuse3.Operations):
             return await self._read_slowly(file, off, size)
 
     async def _read_slowly(self, file: OpenFile, off: int, size: int) -> bytes:
-        """Let a thread bring the bytes into the page cache, then open the cells here, where nothing changes meanwhile."""
+        """Let a thread bring the bytes into the page cache; the cells are opened here, where nothing changes."""
         for _ in range(_PREFETCH_TRIES):
             await self.state.thread(lambda: file.prefetch(off, size))
             if self.state.needs_turn(file):
@@ -117,7 +117,7 @@ class FileOperations(pyfuse3.Operations):
         return written
 
     @handler
-    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's signature
         await sync(self.state, self._file(fh))
 
     @handler

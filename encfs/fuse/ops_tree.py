@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat as stat_module
 from collections.abc import Sequence
 
@@ -13,7 +12,6 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileNameT, FlagT, InodeT, Mode
 from encfs.format.limits import NAME_MAX
 from encfs.fuse.errnos import handler
 from encfs.fuse.state import CACHE_SECONDS, DirectoryHandle, MountState
-from encfs.store.atomic import sync_directory
 from encfs.volume.changes import Caller
 from encfs.volume.node import Node
 
@@ -141,7 +139,7 @@ class TreeOperations(pyfuse3.Operations):
                 return
 
     def _reply_dots(self, node: Node, start_id: int, token: ReaddirToken) -> bool:
-        """"." and ".."; the kernel counts no reference for them."""
+        """Add the two dot entries, for which the kernel counts no reference."""
         dots = ((b".", node), (b"..", node.parent or self.state.tree.root))
         for position, (name, target) in enumerate(dots[start_id:], start_id + 1):
             reply = EntryAttributes()
@@ -177,17 +175,11 @@ class TreeOperations(pyfuse3.Operations):
         del self.state.directories[fh]
 
     @handler
-    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's signature
         state, node = self.state, self.state.directories[fh].node
         if node.ghost is None:
-            # A duplicate, because the cache may close its descriptor meanwhile.
-            dirfd = os.dup(state.tree.dirfd(node))
-            await state.thread(lambda: _sync_directory(state, dirfd))
-
-
-def _sync_directory(state: MountState, dirfd: int) -> None:
-    """fsync a directory and close this descriptor of it."""
-    try:
-        sync_directory(state.volume.ctx.store, dirfd)
-    finally:
-        os.close(dirfd)
+            fd = state.tree.open_for_sync(node)
+            try:
+                await state.thread(lambda: state.volume.ctx.store.fsync(fd))
+            finally:
+                state.volume.ctx.store.close(fd)

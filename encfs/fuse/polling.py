@@ -52,7 +52,7 @@ class _Lowlevel:
         self._poll = select.poll()
         self._since_turn = 0
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever trio has
         return getattr(trio.lowlevel, name)
 
     async def wait_readable(self, fd: int) -> None:
@@ -83,7 +83,7 @@ class _Trio:
     def __init__(self) -> None:
         self.lowlevel = _Lowlevel()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever trio has
         return getattr(trio, name)
 
 

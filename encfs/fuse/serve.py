@@ -1,7 +1,7 @@
 """Serving one mount from first request to the CLEAN record.
 
-Owns: the main loop, signals, the order of the end: no more requests, everything on the disk, keys gone, then the word to
-whoever asked. Must not know: how the process was started (``daemon.py``).
+Owns: the main loop, signals, the order of the end: no more requests, everything on the disk, keys gone, then the
+word to whoever asked. Must not know: how the process was started (``daemon.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from encfs.fuse.mount import MountOptions, libfuse_options, mount_as_root, raise
 from encfs.fuse.operations import Operations
 from encfs.fuse.polling import Poller
 from encfs.fuse.state import MountState
-from encfs.store.local import LocalStore
 from encfs.volume.volume import Volume
 
 
@@ -107,7 +106,7 @@ class MountServer:
                 logger.info("locking on signal %d", number)
                 await self._lock(force=True)
 
-    async def _lock(self, force: bool) -> None:
+    async def _lock(self, force: bool) -> None:  # noqa: FBT001 - a callback
         """Take the mount off; :func:`pyfuse3.main` then returns.
 
         Raises:
@@ -119,9 +118,17 @@ class MountServer:
         except MountBusyError:
             if not force:
                 raise
-            await self._state.thread(lambda: _write_back(mountpoint))
+            await self._state.thread(self._write_back)
             await self._state.thread(lambda: unmount(mountpoint, detach=True))
             pyfuse3.terminate()
+
+    def _write_back(self) -> None:
+        """Push what the kernel still holds of the mount down to us."""
+        fd = os.open(self._options.mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._volume.ctx.store.syncfs(fd)
+        finally:
+            os.close(fd)
 
     def _describe(self) -> Reply:
         volume, options = self._volume, self._options
@@ -160,12 +167,3 @@ class MountServer:
             except OSError as exc:
                 raise LowerIOError(f"the volume could not be closed cleanly: {exc.strerror}") from exc
         logger.info("locked volume=%s", self._volume.config.volume_id.hex())
-
-
-def _write_back(mountpoint: str) -> None:
-    """Push what the kernel still holds of the mount down to us."""
-    fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        LocalStore.syncfs(fd)
-    finally:
-        os.close(fd)

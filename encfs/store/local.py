@@ -134,8 +134,7 @@ class LocalStore:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 count += written
 
-    @staticmethod
-    def syncfs(fd: int) -> None:
+    def syncfs(self, fd: int) -> None:
         _libc_call("syncfs", fd)
 
     def rename(self, dirfd: int, name: bytes, to_dirfd: int, to_name: bytes) -> None:

@@ -1,13 +1,12 @@
 """One open file: reading and writing plain bytes over sealed cells (FORMAT.md section 9).
 
-Owns: the header in memory, the true size while the file is open, the order of writes that makes a crash
-recoverable (section 11), the cached plaintext of the last partial cell. Must not know: names in the tree,
-FUSE, threads. A file is used by one thread at a time; the caller sees to that.
+Owns: which cells a request touches, holes, truncation, the cached plaintext of the last partial cell, and finding
+the end of a file after a crash. Must not know: names in the tree, FUSE, threads. A file is used by one thread at
+a time; the caller sees to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from errno import EFBIG, EIO
 
@@ -17,55 +16,21 @@ from encfs.crypto import rng
 from encfs.errors import FormatError, SizeError
 from encfs.format.header import FileHeader, HeaderFlag
 from encfs.format.limits import FRAME_SIZE, MAX_CELLS_PER_KEY, PLAIN_SIZE_MAX
-from encfs.units import DirId, FileId
+from encfs.units import FileId
 from encfs.volume.context import Context
+from encfs.volume.lower_file import LowerFile
 
 # A header is written at every close and fsync; between two of them 2^24 cells are 64 GiB of 4 KiB cells.
 _CRASH_RESERVE = 1 << 24
 
 
-class OpenFile:
+class OpenFile(LowerFile):
     """A regular file (or a symlink in a file) with its lower descriptor.
 
     ``handles`` counts the users; the last one calls :meth:`close`.
     """
 
-    __slots__ = (
-        "_codec",
-        "_confirmed",
-        "_ctx",
-        "_dirty",
-        "_header_stored",
-        "_lower_size",
-        "_sealed",
-        "_stored_synced",
-        "_tail",
-        "damaged_size",
-        "fd",
-        "handles",
-        "header",
-        "inode",
-        "size",
-        "writable",
-    )
-
-    def __init__(self, ctx: Context, fd: int, inode: int, header: FileHeader, *, writable: bool) -> None:
-        self._ctx = ctx
-        self.fd = fd
-        self.inode = inode
-        self.header = header
-        self.writable = writable
-        self.size = header.size
-        self.handles = 0
-        self.damaged_size = False
-        self._codec = CellCodec(ctx.suite, ctx.geometry, header)
-        self._header_stored = True
-        self._dirty = False
-        self._sealed = header.cells_sealed
-        self._lower_size = ctx.geometry.lower_size(header.size)
-        self._confirmed = header.synced_size
-        self._stored_synced = header.synced_size
-        self._tail: tuple[int, bytes] | None = None
+    __slots__ = ()
 
     @classmethod
     def new(cls, ctx: Context, fd: int, inode: int, header: FileHeader) -> OpenFile:
@@ -79,8 +44,8 @@ class OpenFile:
     def load(cls, ctx: Context, fd: int, inode: int, *, writable: bool) -> OpenFile:
         """Read and open the header, and hold the lower size against it.
 
-        A lower size that does not fit, with no crash to explain it, is evidence: ``damaged_size`` is set, the size shown is
-        the header's, what is there can be read, and nothing but :meth:`truncate` to 0 can be written.
+        A lower size that does not fit, with no crash to explain it, is evidence: ``damaged_size`` is set, the size
+        shown is the header's, what is there can be read, and nothing but :meth:`truncate` to 0 can be written.
 
         Raises:
             AuthenticationError, FormatError: the header is not one that this volume wrote.
@@ -102,13 +67,6 @@ class OpenFile:
                 file.damaged_size = True
                 ctx.integrity_event("file-size", inode, "lower size does not fit the header")
         return file
-
-    @property
-    def dirty(self) -> bool:
-        """Whether the header or the lower size still has to be brought in line with the data."""
-        if self.damaged_size:
-            return False
-        return self._dirty or not self._header_stored or self._lower_size != self._ctx.geometry.lower_size(self.size)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -193,7 +151,7 @@ class OpenFile:
         g = self._ctx.geometry
         view = memoryview(data)
         first, last = g.cell_of(offset), g.cell_of(offset + len(view) - 1)
-        for start, count in runs(g, first, last, self._ctx.scratch().slots):
+        for start, count in runs(first, last, self._ctx.scratch().slots):
             upto = min(g.start_of(start + count), offset + len(view))
             begin = max(offset, g.start_of(start))
             self._write_run(start, count, begin, view[begin - offset : upto - offset], wait=wait)
@@ -402,97 +360,7 @@ class OpenFile:
         if needs_sync:
             self._ctx.store.fdatasync(self.fd)
 
-    def _set_lower_size(self, lower: int) -> None:
-        if self._lower_size != lower:
-            self._cut(self._lower_size, lower)
-            self._lower_size = lower
-
-    def _cut(self, actual: int, lower: int) -> None:
-        """Set the lower size so that what follows the last cell is a hole, never the rest of an old cell."""
-        store, cell = self._ctx.store, self._ctx.geometry.C
-        end_of_cells = max(lower - lower % cell, FRAME_SIZE)
-        if actual > end_of_cells:
-            store.truncate(self.fd, end_of_cells)
-        if lower != end_of_cells:
-            store.truncate(self.fd, lower)
-
-    # -- header, settle, fsync, close ---------------------------------------------------------------
-
-    def _bump(self, size: int) -> None:
-        header = self.header
-        self.header = replace(
-            header,
-            size=size,
-            synced_size=min(self._confirmed, size),
-            generation=header.generation + 1,
-            session=self._ctx.session,
-            cells_sealed=self._sealed,
-        )
-        self._stored_synced = self.header.synced_size
-
-    def write_header(self) -> None:
-        """Seal and write the header for the present size, place and flags."""
-        self._bump(self.size)
-        self._ctx.store.pwrite(self.fd, frames.seal_header(self._ctx.ring, self.header), 0)
-        self._header_stored = True
-        self._dirty = False
-        self._lower_size = max(self._lower_size, FRAME_SIZE)
-
-    def set_place(self, parent: DirId, name: bytes, *, flags: HeaderFlag | None = None) -> None:
-        """Write the header for a new place (FORMAT.md section 11: before the rename), leaving mtime alone."""
-        self.header = replace(
-            self.header, parent=parent, name=name, flags=self.header.flags if flags is None else flags
-        )
-        if self._header_stored:
-            self._keeping_times(self.write_header)
-
-    def settle(self) -> None:
-        """Bring lower size and header in line with the data, in that order, leaving mtime alone."""
-        if self.dirty and self.writable:
-            self._keeping_times(self._settle)
-
-    def _settle(self) -> None:
-        lower = self._ctx.geometry.lower_size(self.size)
-        if self._header_stored:
-            self._set_lower_size(lower)
-        if self._dirty or not self._header_stored or self._stored_synced != min(self._confirmed, self.size):
-            self.write_header()
-            self._set_lower_size(lower)
-
-    def _keeping_times(self, action: Callable[[], None]) -> None:
-        store = self._ctx.store
-        before = store.fstat(self.fd)
-        action()
-        try:
-            store.futime(self.fd, (before.st_atime_ns, before.st_mtime_ns))
-        except PermissionError:
-            return  # Not the owner: the kernel sends the program's own mtime anyway.
-
-    def prepare_sync(self) -> int:
-        """First half of fsync; the caller then runs fdatasync on ``fd`` and :meth:`confirm_sync`."""
-        if self.writable and (self.dirty or self._stored_synced != min(self._confirmed, self.size)):
-            self._keeping_times(self._settle)
-        return self.size
-
-    def confirm_sync(self, size: int) -> None:
-        """The fdatasync after :meth:`prepare_sync` succeeded: the next header may claim these bytes."""
-        self._confirmed = min(size, self.size)
-
-    def sync(self) -> None:
-        """fsync as one blocking call."""
-        size = self.prepare_sync()
-        self._ctx.store.fdatasync(self.fd)
-        self.confirm_sync(size)
-
-    def close(self) -> None:
-        """Settle and close the lower descriptor, which is closed even if settling fails."""
-        try:
-            self.settle()
-        finally:
-            fd, self.fd = self.fd, -1
-            self._ctx.store.close(fd)
-
-    # -- crash recovery -------------------------------------------------------------------------------
+    # -- crash recovery ------------------------------------------------------------------------------
 
     def _recover_size(self) -> None:
         """Find the end of the run of good cells that starts at the synced size (FORMAT.md section 11).

@@ -71,7 +71,9 @@ class Recovery:
             if progress is not None:
                 progress("recovering", self._objects)
         report = RecoveryReport(self._objects, dict(self._repaired), self._failed)
-        logger.warning("recovered after a crash: %d objects, %d repairs %s", report.objects, report.total, report.repaired)
+        logger.warning(
+            "recovered after a crash: %d objects, %d repairs %s", report.objects, report.total, report.repaired
+        )
         return report
 
     def _fail(self, node: Node, exc: Exception) -> None:

@@ -38,8 +38,10 @@ class Sessions:
         self._current: SessionRecord | None = None
 
     def records(self) -> list[SessionRecord]:
-        """All records that authenticate, oldest first. A record that does not is skipped: it can only be evidence
-        for a crash that is no crash, never the other way round."""
+        """All records that authenticate, oldest first.
+
+        One that does not is skipped: a forged record could only hide a crash, and then the strict rule holds.
+        """
         found = []
         for name in self._store.list(self._dirfd):
             if len(name) == _RECORD_NAME_SIZE:

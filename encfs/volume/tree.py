@@ -16,6 +16,7 @@ from errno import EIO, ENOENT, ESTALE, EXDEV
 from encfs.core import frames, symlinks
 from encfs.errors import DataError, PlaceError, SizeError
 from encfs.format.directory import DirectoryRecord
+from encfs.format.header import HeaderFlag
 from encfs.format.limits import (
     ENCODED_NAME_MIN,
     FRAME_SIZE,
@@ -24,7 +25,6 @@ from encfs.format.limits import (
     RECORD_NAME,
     SEALED_TARGET_OVERHEAD,
 )
-from encfs.format.header import HeaderFlag
 from encfs.units import DirId, LowerName
 from encfs.volume.context import Context
 from encfs.volume.file import OpenFile
@@ -83,6 +83,10 @@ class Tree:
         self.dirfd(second)
         fd = self.dirfd(first)
         return fd, self.dirfd(second)
+
+    def open_for_sync(self, node: Node) -> int:
+        """A descriptor of a directory that fsync takes; the caller closes it."""
+        return self.ctx.store.open(self.dirfd(node), b".", os.O_RDONLY | os.O_DIRECTORY)
 
     def close_directory(self, node: Node) -> None:
         """Drop the cached descriptor of a directory, if there is one."""

@@ -214,13 +214,19 @@ class Verifier:
     def _fixed_name(self, node: Node, path: bytes, lower: bytes) -> Iterator[Finding]:
         if lower.startswith(TEMP_PREFIX):
             yield Finding(
-                Severity.INFO, "temporary", path, self._lower_path(node, lower), "left by an unfinished operation; removed by the next recovery"
+                Severity.INFO,
+                "temporary",
+                path,
+                self._lower_path(node, lower),
+                "left by an unfinished operation; removed by the next recovery",
             )
         elif lower != RECORD_NAME and (node is not self._tree.root or lower not in _OURS):
             yield self._foreign(node, path, lower)
 
     def _foreign(self, node: Node, path: bytes, lower: bytes) -> Finding:
-        return Finding(Severity.WARNING, "foreign", path, self._lower_path(node, lower), "not an entry that cloakfs made here")
+        return Finding(
+            Severity.WARNING, "foreign", path, self._lower_path(node, lower), "not an entry that cloakfs made here"
+        )
 
     def _entry(self, parent: Node, path: bytes, lower: LowerName) -> Iterator[Step]:
         try:

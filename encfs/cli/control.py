@@ -1,0 +1,137 @@
+"""Talking to the daemon of a mounted volume (docs/control.md).
+
+Owns: the client's side of the control socket: JSON lines, one request for each connection. Must not know: who
+asks, how answers are shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from encfs import runtime
+from encfs.errors import CloakfsError, NotMountedError
+
+Reply = dict[str, Any]
+_STATUS_TIMEOUT: Final = 10.0
+_REPLY_MAX: Final = 1 << 24
+
+
+class NotAnsweringError(NotMountedError):
+    """Nobody listens on the socket: the daemon is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A volume that is mounted on this host by a daemon that answers.
+
+    Attributes:
+        socket: its control socket.
+        status: what it said about itself (docs/control.md, ``status``).
+    """
+
+    socket: Path
+    status: Reply
+
+    @property
+    def volume(self) -> str:
+        return str(self.status["volume"])
+
+    @property
+    def mountpoint(self) -> str:
+        return str(self.status["mountpoint"])
+
+    @property
+    def pid(self) -> int:
+        return int(self.status["pid"])
+
+
+def talk(path: Path, request: Mapping[str, object], *, timeout: float | None = None) -> Iterator[Reply]:
+    """Send one request, yield every reply. The last one has ``done``.
+
+    Args:
+        path: the control socket.
+        request: the request.
+        timeout: seconds to wait for each reply; None for ever (a lock writes everything to the disk first).
+
+    Raises:
+        NotAnsweringError: nobody listens there.
+        CloakfsError: the daemon refuses, with the class that its exit code says; or it broke off.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+        connection.settimeout(timeout)
+        try:
+            connection.connect(os.fspath(path))
+            connection.sendall(json.dumps(request).encode("ascii") + b"\n")
+        except TimeoutError as exc:
+            raise _silent() from exc
+        except OSError as exc:
+            raise NotAnsweringError(f"no daemon answers at {path}: {exc.strerror}") from exc
+        yield from _replies(connection)
+
+
+def _replies(connection: socket.socket) -> Iterator[Reply]:
+    with connection.makefile("rb") as lines:
+        while True:
+            try:
+                line = lines.readline(_REPLY_MAX)
+            except TimeoutError as exc:
+                raise _silent() from exc
+            except OSError as exc:
+                raise CloakfsError(f"the daemon broke off: {exc.strerror}") from exc
+            if not line.endswith(b"\n"):
+                raise CloakfsError("the daemon broke off before it was done", hint="Look into its log.")
+            reply = json.loads(line)
+            if reply.get("done") and not reply.get("ok"):
+                raise _error(reply.get("error") or {})
+            yield reply
+            if reply.get("done"):
+                return
+
+
+def ask(path: Path, request: Mapping[str, object], *, timeout: float | None = None) -> Reply:
+    """Send one request and return the last reply. Raises as :func:`talk`."""
+    last: Reply = {}
+    for last in talk(path, request, timeout=timeout):
+        pass
+    return last
+
+
+def mounted_volumes() -> list[Mounted]:
+    """All volumes that daemons of this user serve, by mount point."""
+    found = []
+    for path in runtime.sockets():
+        try:
+            found.append(Mounted(path, ask(path, {"verb": "status"}, timeout=_STATUS_TIMEOUT)["status"]))
+        except NotAnsweringError:
+            continue  # Left by a daemon that was killed.
+    return sorted(found, key=lambda mounted: mounted.mountpoint)
+
+
+def wait_for_end(pidfd: int, seconds: float) -> bool:
+    """Wait until the process of a descriptor from :func:`os.pidfd_open` has ended."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _silent() -> CloakfsError:
+    return CloakfsError("the daemon of this mount does not answer", hint="Is the disk below it very slow, or gone?")
+
+
+def _error(error: Mapping[str, Any]) -> CloakfsError:
+    """The exception that the daemon had, as far as its exit code tells the class."""
+    message, hint = str(error.get("message", "the daemon refuses")), str(error.get("hint", ""))
+    pending: list[type[CloakfsError]] = [CloakfsError]
+    while pending:
+        kind = pending.pop(0)
+        if kind is not NotAnsweringError and int(kind.exit_code) == error.get("exit_code"):
+            return kind(message, hint=hint)
+        pending.extend(kind.__subclasses__())
+    return CloakfsError(message, hint=hint)

@@ -1,0 +1,238 @@
+"""The command's entry: the group of commands, and how every failure ends.
+
+Owns: the list of commands, the one place where an exception becomes a message and an exit code. Must not
+know: what a command does. Nothing heavy is imported here: ``cloakfs --version`` answers at once.
+
+Rules: no traceback without ``--debug``. Nothing but results goes to stdout; with ``--json`` that is one
+object, also when the command fails (docs/json.md).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from types import FrameType
+from typing import Final, NoReturn
+
+import click
+
+from encfs import __version__
+from encfs.errors import CloakfsError, ExitCode
+
+_COMMANDS: Final = {
+    "create": "Make a new volume in an empty directory.",
+    "mount": "Unlock a volume and show its files at a mount point.",
+    "lock": "Unmount, write everything to the disk, drop the keys.",
+    "status": "Tell what is mounted, and what a volume is made of.",
+    "cat": "Write one file of a volume to standard output.",
+    "export": "Copy files out of a volume, without a mount.",
+    "verify": "Read and authenticate everything; change nothing.",
+}
+
+EXIT_CODES: Final = {
+    ExitCode.OK: "done",
+    ExitCode.FAILURE: "something else went wrong; the message says what",
+    ExitCode.USAGE: "the command line makes no sense",
+    ExitCode.FINDINGS: "verify found something wrong",
+    ExitCode.WRONG_SECRET: "wrong passphrase or recovery key",
+    ExitCode.CONFIG_DAMAGED: "both copies of the volume's config are damaged",
+    ExitCode.SLOT_DAMAGED: "the passphrase is right, but its key slot is damaged",
+    ExitCode.CONFIG_FORGED: "somebody changed the config",
+    ExitCode.NEWER_FORMAT: "the volume needs a newer cloakfs",
+    ExitCode.NOT_A_VOLUME: "the directory holds no volume",
+    ExitCode.VOLUME_IN_USE: "the volume is open somewhere else",
+    ExitCode.NOT_EMPTY: "what must be empty or new is not",
+    ExitCode.NO_FUSE: "FUSE, /dev/fuse or pyfuse3 is missing",
+    ExitCode.MOUNTPOINT: "the mount point cannot be used",
+    ExitCode.BUSY: "programs still use the mount",
+    ExitCode.NOT_MOUNTED: "there is no such mount",
+    ExitCode.WEAK_PASSPHRASE: "a new passphrase is too easy to guess",
+    ExitCode.NO_MEMORY: "the key derivation needs more memory than is free",
+    ExitCode.LOWER_IO: "the disk underneath failed, is full, or is gone",
+    ExitCode.DAMAGED_DATA: "something on the disk is not what cloakfs wrote",
+    ExitCode.NOT_FOUND: "no such path in the volume",
+    ExitCode.READ_ONLY: "a change was asked of a read-only volume",
+    ExitCode.INTERRUPTED: "Ctrl-C",
+}
+
+_DISK_ERRORS: Final = frozenset(
+    {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EUCLEAN}
+)
+_GROUP_HELP: Final = """\
+An encrypted folder on any disk, seen in plain text only while it is unlocked.
+
+\b
+  cloakfs create ~/practice.vault
+  cloakfs mount ~/practice.vault ~/practice
+  cloakfs lock ~/practice
+
+Each command has --help with examples.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a failure is told.
+
+    Attributes:
+        program: what a message begins with.
+        as_json: whether the error also goes to stdout as an object.
+        debug: whether tracebacks are shown.
+    """
+
+    program: str = "cloakfs"
+    as_json: bool = False
+    debug: bool = False
+
+
+class _Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived: clean up as after Ctrl-C, then die of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _Group(click.Group):
+    """Loads the module of a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        found: click.Command = import_module(f"encfs.cli.cmd_{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(int(code)), text) for code, text in EXIT_CODES.items()])
+
+
+@click.group(cls=_Group, help=_GROUP_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cloakfs", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and what the library logs.")
+def cloakfs() -> None:
+    """The group; what it holds is in ``_COMMANDS``."""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and end it."""
+    if "_CLOAKFS_COMPLETE" in os.environ:
+        cloakfs.main(prog_name="cloakfs")
+    arguments = sys.argv[1:]
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    manners = Manners(as_json="--json" in options, debug="--debug" in options)
+    sys.exit(run(lambda: _dispatch(arguments), manners))
+
+
+def _dispatch(arguments: list[str]) -> ExitCode:
+    try:
+        with cloakfs.make_context("cloakfs", arguments) as context:
+            result = cloakfs.invoke(context)
+    except click.exceptions.Exit as exc:
+        return ExitCode(exc.exit_code)
+    return result if isinstance(result, ExitCode) else ExitCode.OK
+
+
+def run(action: Callable[[], ExitCode], manners: Manners) -> ExitCode:
+    """Do ``action`` and tell whatever goes wrong: the only place where exit codes are made.
+
+    Returns:
+        The exit status. SIGTERM, SIGHUP and a closed pipe do not come back: the process dies of the signal.
+    """
+    logging.getLogger("cloakfs").addHandler(logging.StreamHandler() if manners.debug else logging.NullHandler())
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup has set SIGHUP to be ignored: it stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
+    try:
+        try:
+            code = action()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _die_of(signal.SIGPIPE)
+        return code
+    except _Terminated as exc:
+        _die_of(exc.number)
+    except (KeyboardInterrupt, EOFError, click.exceptions.Abort):
+        return _tell(manners, ExitCode.INTERRUPTED, "interrupted")
+    except CloakfsError as exc:
+        return _tell(manners, exc.exit_code, str(exc), hint=exc.hint, details=getattr(exc, "details", {}))
+    except click.ClickException as exc:
+        return _tell(manners, ExitCode.USAGE, exc.format_message(), hint=_usage_hint(exc))
+    except OSError as exc:
+        code = ExitCode.LOWER_IO if exc.errno in _DISK_ERRORS else ExitCode.FAILURE
+        return _tell(manners, code, sentence(exc))
+    except MemoryError:
+        return _tell(manners, ExitCode.NO_MEMORY, "not enough memory", hint="Close other programs and try again.")
+    except Exception as exc:  # noqa: BLE001 - the last resort: a user never sees a traceback
+        hint = "This is a mistake in cloakfs. Run it again with --debug and report what it shows."
+        return _tell(manners, ExitCode.FAILURE, f"internal error ({type(exc).__name__})", hint=hint)
+
+
+def default_signals() -> None:
+    """Take back what :func:`run` set: a daemon about to start has its own way to end."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is _terminate:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    raise _Terminated(number)
+
+
+def _die_of(number: int) -> NoReturn:
+    """End as if nobody had caught the signal, which is what shells and service managers look at."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    raise AssertionError("internal error: the process outlived its own signal")
+
+
+def sentence(exc: OSError) -> str:
+    """An ``OSError`` as a person says it: the path, then the reason."""
+    reason = exc.strerror or str(exc) or type(exc).__name__
+    paths = [os.fsdecode(name) for name in (exc.filename, exc.filename2) if isinstance(name, str | bytes)]
+    return ": ".join([*paths, reason[:1].lower() + reason[1:]])
+
+
+def _usage_hint(exc: click.ClickException) -> str:
+    context = getattr(exc, "ctx", None)
+    return f"See: {context.command_path} --help" if isinstance(context, click.Context) else ""
+
+
+def _tell(
+    manners: Manners, code: ExitCode, message: str, *, hint: str = "", details: dict[str, object] | None = None
+) -> ExitCode:
+    """The message and its hint on stderr, the object on stdout; the code is passed on."""
+    if manners.debug and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    try:
+        if manners.as_json:
+            error = {"name": code.name, "exit_code": int(code), "message": message, "hint": hint, **(details or {})}
+            sys.stdout.write(json.dumps({"error": error}) + "\n")
+            sys.stdout.flush()
+        click.echo(f"{manners.program}: {message}", err=True)
+        if hint:
+            click.echo(f"  {hint}", err=True)
+    except BrokenPipeError:
+        _die_of(signal.SIGPIPE)
+    return code

@@ -1,0 +1,124 @@
+"""Progress on a terminal: a spinner for what has no length, a bar with rate and time left for what has.
+
+Owns: the only use of rich. Must not know: what takes so long. Where stderr is no terminal nothing moves and
+nothing is written but the lines that matter.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+class Activity(Protocol):
+    """Something that goes on for an unknown time."""
+
+    def update(self, text: str) -> None: ...
+
+
+class Bar(Protocol):
+    """Something that goes on for ``total`` bytes."""
+
+    def update(self, done: int, total: int, note: str) -> None: ...
+    def print(self, line: str) -> None:
+        """A line of the result, on stdout."""
+        ...
+
+    def remark(self, line: str) -> None:
+        """A line beside the result, on stderr."""
+        ...
+
+
+def is_live() -> bool:
+    """Whether something may move on stderr."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+class _Still:
+    """Neither spinner nor bar: stderr is no terminal."""
+
+    def update(self, *_: object) -> None:
+        return
+
+    def print(self, line: str) -> None:
+        click.echo(line)
+
+    def remark(self, line: str) -> None:
+        click.echo(line, err=True)
+
+
+class _Spinner:
+    def __init__(self, progress: Progress, text: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(text, total=None)
+
+    def update(self, text: str) -> None:
+        self._progress.update(self._task, description=text)
+
+
+class _LiveBar:
+    def __init__(self, progress: Progress, text: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(text, total=None, note="")
+
+    def update(self, done: int, total: int, note: str) -> None:
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+    def print(self, line: str) -> None:
+        # Where both streams are the terminal, the line has to come between bar and bar.
+        if sys.stdout.isatty():
+            self.remark(line)
+        else:
+            click.echo(line)
+
+    def remark(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def activity(text: str) -> Iterator[Activity]:
+    """A spinner with a text, gone without a trace when the block ends."""
+    if not is_live():
+        yield _Still()
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=_console(), transient=True) as progress:
+        yield _Spinner(progress, text)
+
+
+@contextmanager
+def bar(text: str, *, shown: bool = True) -> Iterator[Bar]:
+    """A bar with percentage, bytes, rate and time left, gone without a trace when the block ends."""
+    if not (shown and is_live()):
+        yield _Still()
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=_console(), transient=True, expand=True) as progress:
+        yield _LiveBar(progress, text)

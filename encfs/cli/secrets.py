@@ -1,0 +1,294 @@
+"""Where passphrases and recovery keys come from, and unlocking a volume with them.
+
+Owns: the options ``--passphrase-file``, ``--passphrase-fd``, ``--passphrase-command``, ``--recovery-file`` and
+``--recovery``, and the prompt that stands in for them. Must not know: how a secret becomes a key (FORMAT.md
+section 4 is in ``encfs.core.slots``).
+
+Rules: an option given means that nothing is asked. No secret is ever in a message, an argument or the environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import shlex
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import click
+
+from encfs.cli import output, progress, terminal
+from encfs.core.slots import passphrase_bytes, passphrase_from_raw
+from encfs.errors import CloakfsError, NotAVolumeError, UnlockError, UsageError, WrongSecretError
+from encfs.format.config import Config, SlotKind
+from encfs.format.recovery_key import GROUPS, decode_recovery_key
+from encfs.volume.volume import Volume, read_config
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SECRET_MAX: Final = 1 << 16
+_TRIES: Final = 3
+_GROUP_SIZE: Final = 5
+_SCRIPT_HINT: Final = "Give --passphrase-file, --passphrase-fd or --passphrase-command."
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What opens a slot: passphrase bytes, or the 32 bytes of a recovery key."""
+
+    value: bytes = field(repr=False)
+    kind: SlotKind = SlotKind.PASSPHRASE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretOptions:
+    """Where the secret shall come from. With nothing given it is asked for.
+
+    Raises:
+        UsageError: more than one source is given.
+    """
+
+    passphrase_file: str | None = None
+    passphrase_fd: int | None = None
+    passphrase_command: str | None = None
+    recovery_file: str | None = None
+    recovery: bool = False
+
+    def __post_init__(self) -> None:
+        given = [
+            self.passphrase_file is not None,
+            self.passphrase_fd is not None,
+            self.passphrase_command is not None,
+            self.recovery_file is not None,
+            self.recovery,
+        ]
+        if sum(given) > 1:
+            raise UsageError("there is more than one source of the passphrase or recovery key", hint="Give only one.")
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person has to answer."""
+        return (
+            self.passphrase_file is None
+            and self.passphrase_fd is None
+            and self.passphrase_command is None
+            and self.recovery_file is None
+        )
+
+    @property
+    def given(self) -> bool:
+        """Whether any of the options was used."""
+        return self.recovery or not self.asks
+
+
+def passphrase_options(function: _F) -> _F:
+    """The three sources of a passphrase, collected into the argument ``secret``."""
+
+    @click.option("--passphrase-file", metavar="FILE", help="Read the passphrase from a file (one line).")
+    @click.option("--passphrase-fd", metavar="N", type=click.IntRange(min=0), help="Read it from an open descriptor.")
+    @click.option("--passphrase-command", metavar="COMMAND", help="Run a command (no shell) and take what it prints.")
+    @functools.wraps(function)
+    def collected(
+        *, passphrase_file: str | None, passphrase_fd: int | None, passphrase_command: str | None, **rest: Any
+    ) -> Any:
+        options = SecretOptions(
+            passphrase_file=passphrase_file,
+            passphrase_fd=passphrase_fd,
+            passphrase_command=passphrase_command,
+            recovery_file=rest.pop("recovery_file", None),
+            recovery=rest.pop("recovery", False),
+        )
+        return function(secret=options, **rest)
+
+    return collected  # type: ignore[return-value]  # the same command, with other parameters
+
+
+def secret_options(function: _F) -> _F:
+    """The sources of a passphrase or a recovery key, collected into the argument ``secret``."""
+    options = passphrase_options(function)
+    options = click.option("--recovery", is_flag=True, help="Ask for the recovery key, not the passphrase.")(options)
+    return click.option("--recovery-file", metavar="FILE", help="Use the recovery key in a file.")(options)
+
+
+def require_source(options: SecretOptions) -> None:
+    """Refuse early what could not be asked later.
+
+    Raises:
+        UsageError: the secret must be asked for, and there is nobody to ask.
+    """
+    if options.asks:
+        terminal.require("the recovery key" if options.recovery else "the passphrase", hint=_SCRIPT_HINT)
+
+
+def secret_from_options(options: SecretOptions) -> Secret:
+    """The secret from the source that was given.
+
+    Raises:
+        UsageError: it is empty, too long, or not a recovery key.
+        UnlockError: the command failed.
+        OSError: the file or descriptor cannot be read.
+    """
+    if options.recovery_file is not None:
+        return Secret(_recovery_key_in(options.recovery_file), SlotKind.RECOVERY)
+    if options.passphrase_file is not None:
+        return Secret(passphrase_from_raw(_read_file(options.passphrase_file)))
+    if options.passphrase_fd is not None:
+        return Secret(passphrase_from_raw(_read_fd(options.passphrase_fd)))
+    if options.passphrase_command is not None:
+        return Secret(passphrase_from_raw(_run(options.passphrase_command)))
+    raise AssertionError("internal error: no source of a secret is given")
+
+
+def _read_file(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        info = os.fstat(fd)
+        if stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            output.warn(f"other users of this machine can read {output.printable(path)}; better: chmod 600")
+        return _read_all(fd, path)
+    finally:
+        os.close(fd)
+
+
+def _read_fd(fd: int) -> bytes:
+    try:
+        return _read_all(fd, f"descriptor {fd}")
+    except OSError as exc:
+        if exc.errno == errno.EBADF:
+            raise UsageError(f"--passphrase-fd {fd}: this descriptor is not open for reading") from exc
+        raise
+
+
+def _read_all(fd: int, name: str) -> bytes:
+    pieces = []
+    size = 0
+    while piece := os.read(fd, _SECRET_MAX):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _SECRET_MAX:
+            raise UsageError(f"{output.printable(name)}: longer than 64 KiB, so this is no passphrase")
+    return b"".join(pieces)
+
+
+def _run(command: str) -> bytes:
+    try:
+        words = shlex.split(command)
+    except ValueError as exc:
+        raise UsageError(f"--passphrase-command: {exc}".lower()) from exc
+    if not words:
+        raise UsageError("--passphrase-command: the command is empty")
+    try:
+        # It may ask on the terminal itself: stdin and stderr are ours, only stdout is taken.
+        done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+    except OSError as exc:
+        raise UnlockError(f"the passphrase command cannot be run: {words[0]}: {exc.strerror}") from exc
+    if done.returncode:
+        how = f"exit status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+        raise UnlockError(f"the passphrase command failed with {how}")
+    return done.stdout
+
+
+def _recovery_key_in(path: str) -> bytes:
+    text = _read_file(path).decode("utf-8", "replace")
+    return decode_recovery_key(" ".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
+
+
+def ask_recovery_key(prompt: str) -> bytes:
+    """A recovery key that somebody types, on one line or several.
+
+    Raises:
+        UsageError: it is mistyped.
+        EOFError: Ctrl-D, or nothing was typed.
+    """
+    typed = terminal.ask(prompt)
+    if not typed.strip():
+        raise EOFError
+    while sum(character not in " -\t" for character in typed) < GROUPS * _GROUP_SIZE:
+        more = terminal.ask("  and on: ")
+        if not more.strip():
+            break
+        typed += " " + more
+    return decode_recovery_key(typed)
+
+
+def _ask(options: SecretOptions, path: str) -> Secret:
+    if not options.recovery:
+        return Secret(passphrase_bytes(terminal.ask_hidden(f"Passphrase of {output.printable(path)}: ")))
+    with terminal.private_screen():
+        terminal.tell(f"Recovery key of {output.printable(path)}, all {GROUPS} groups. Case and dashes do not matter.")
+        return Secret(ask_recovery_key("  groups: "), SlotKind.RECOVERY)
+
+
+@contextmanager
+def about(path: str) -> Iterator[None]:
+    """Puts the path of the volume before what the library says about it."""
+    try:
+        yield
+    except FileNotFoundError as exc:
+        raise NotAVolumeError(f"{output.printable(path)}: there is no such directory") from exc
+    except NotADirectoryError as exc:
+        raise NotAVolumeError(f"{output.printable(path)}: this is no directory, so no volume") from exc
+    except CloakfsError as exc:
+        exc.args = (f"{output.printable(path)}: {exc}",)
+        raise
+
+
+def config_of(path: str) -> Config:
+    """What the config of a volume says without any key.
+
+    Raises:
+        ConfigError, OSError.
+    """
+    with about(path):
+        return read_config(os.fsencode(path))
+
+
+def unlock(path: str, options: SecretOptions, *, read_only: bool, mountpoint: str = "") -> Volume:
+    """Unlock a volume with the secret from the options, or from the prompt (then with three tries).
+
+    A read-only volume is locked against writers as far as its medium allows, so that nobody reads the store
+    behind a running mount.
+
+    Raises:
+        UnlockError, ConfigError, UsageError, VolumeInUseError, MemoryShortError, OSError.
+    """
+    if not options.asks:
+        return _unlock(path, secret_from_options(options), read_only=read_only, mountpoint=mountpoint)
+    require_source(options)
+    for _ in range(_TRIES - 1):
+        try:
+            return _unlock(path, _ask(options, path), read_only=read_only, mountpoint=mountpoint)
+        except (WrongSecretError, UsageError) as exc:
+            terminal.tell(f"{exc}. Try again.")
+    return _unlock(path, _ask(options, path), read_only=read_only, mountpoint=mountpoint)
+
+
+def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> Volume:
+    with about(path), progress.activity("Unlocking") as shown:
+
+        def recovering(_phase: str, count: int) -> None:
+            shown.update(f"The last session ended in a crash. Checking: {output.plural(count, 'entry', 'entries')}")
+
+        volume = Volume.unlock(
+            os.fsencode(path),
+            secret.value,
+            secret.kind,
+            read_only=read_only,
+            mountpoint=os.fsencode(mountpoint),
+            progress=recovering,
+        )
+        if read_only:
+            try:
+                volume.sessions.lock()
+            except OSError:
+                pass  # A medium or a user without the right to write: the lock of a writer is out of reach as well.
+            except BaseException:
+                volume.close()
+                raise
+    return volume
+
+

@@ -1,0 +1,153 @@
+"""What an open file knows of its lower file: header, sizes, and the order in which they are brought in line.
+
+Owns: the header in memory, the lower size, settle, fsync and close (FORMAT.md sections 9.1, 9.3 and 11). Must not know:
+cells; ``file.py`` reads and writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from encfs.core import frames
+from encfs.core.cells import CellCodec
+from encfs.format.header import FileHeader, HeaderFlag
+from encfs.format.limits import FRAME_SIZE
+from encfs.units import DirId
+from encfs.volume.context import Context
+
+
+class LowerFile:
+    """A lower file with its header; see :class:`~encfs.volume.file.OpenFile`."""
+
+    __slots__ = (
+        "_codec",
+        "_confirmed",
+        "_ctx",
+        "_dirty",
+        "_header_stored",
+        "_lower_size",
+        "_sealed",
+        "_stored_synced",
+        "_tail",
+        "damaged_size",
+        "fd",
+        "handles",
+        "header",
+        "inode",
+        "size",
+        "writable",
+    )
+
+    def __init__(self, ctx: Context, fd: int, inode: int, header: FileHeader, *, writable: bool) -> None:
+        self._ctx = ctx
+        self.fd = fd
+        self.inode = inode
+        self.header = header
+        self.writable = writable
+        self.size = header.size
+        self.handles = 0
+        self.damaged_size = False
+        self._codec = CellCodec(ctx.suite, ctx.geometry, header)
+        self._header_stored = True
+        self._dirty = False
+        self._sealed = header.cells_sealed
+        self._lower_size = ctx.geometry.lower_size(header.size)
+        self._confirmed = header.synced_size
+        self._stored_synced = header.synced_size
+        self._tail: tuple[int, bytes] | None = None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the header or the lower size still has to be brought in line with the data."""
+        if self.damaged_size:
+            return False
+        return self._dirty or not self._header_stored or self._lower_size != self._ctx.geometry.lower_size(self.size)
+
+    def _bump(self, size: int) -> None:
+        header = self.header
+        self.header = replace(
+            header,
+            size=size,
+            synced_size=min(self._confirmed, size),
+            generation=header.generation + 1,
+            session=self._ctx.session,
+            cells_sealed=self._sealed,
+        )
+        self._stored_synced = self.header.synced_size
+
+    def write_header(self) -> None:
+        """Seal and write the header for the present size, place and flags."""
+        self._bump(self.size)
+        self._ctx.store.pwrite(self.fd, frames.seal_header(self._ctx.ring, self.header), 0)
+        self._header_stored = True
+        self._dirty = False
+        self._lower_size = max(self._lower_size, FRAME_SIZE)
+
+    def set_place(self, parent: DirId, name: bytes, *, flags: HeaderFlag | None = None) -> None:
+        """Write the header for a new place (FORMAT.md section 11: before the rename), leaving mtime alone."""
+        self.header = replace(
+            self.header, parent=parent, name=name, flags=self.header.flags if flags is None else flags
+        )
+        if self._header_stored:
+            self._keeping_times(self.write_header)
+
+    def settle(self) -> None:
+        """Bring lower size and header in line with the data, in that order, leaving mtime alone."""
+        if self.dirty and self.writable:
+            self._keeping_times(self._settle)
+
+    def _settle(self) -> None:
+        lower = self._ctx.geometry.lower_size(self.size)
+        if self._header_stored:
+            self._set_lower_size(lower)
+        if self._dirty or not self._header_stored or self._stored_synced != min(self._confirmed, self.size):
+            self.write_header()
+            self._set_lower_size(lower)
+
+    def _keeping_times(self, action: Callable[[], None]) -> None:
+        store = self._ctx.store
+        before = store.fstat(self.fd)
+        action()
+        try:
+            store.futime(self.fd, (before.st_atime_ns, before.st_mtime_ns))
+        except PermissionError:
+            return  # Not the owner: the kernel sends the program's own mtime anyway.
+
+    def prepare_sync(self) -> int:
+        """First half of fsync; the caller then runs fdatasync on ``fd`` and :meth:`confirm_sync`."""
+        if self.writable and (self.dirty or self._stored_synced != min(self._confirmed, self.size)):
+            self._keeping_times(self._settle)
+        return self.size
+
+    def confirm_sync(self, size: int) -> None:
+        """The fdatasync after :meth:`prepare_sync` succeeded: the next header may claim these bytes."""
+        self._confirmed = min(size, self.size)
+
+    def sync(self) -> None:
+        """fsync as one blocking call."""
+        size = self.prepare_sync()
+        self._ctx.store.fdatasync(self.fd)
+        self.confirm_sync(size)
+
+    def _set_lower_size(self, lower: int) -> None:
+        if self._lower_size != lower:
+            self._cut(self._lower_size, lower)
+            self._lower_size = lower
+
+    def _cut(self, actual: int, lower: int) -> None:
+        """Set the lower size so that what follows the last cell is a hole, never the rest of an old cell."""
+        store, cell = self._ctx.store, self._ctx.geometry.C
+        end_of_cells = max(lower - lower % cell, FRAME_SIZE)
+        if actual > end_of_cells:
+            store.truncate(self.fd, end_of_cells)
+        if lower != end_of_cells:
+            store.truncate(self.fd, lower)
+
+    def close(self) -> None:
+        """Settle and close the lower descriptor, which is closed even if settling fails."""
+        try:
+            self.settle()
+        finally:
+            fd, self.fd = self.fd, -1
+            self._ctx.store.close(fd)

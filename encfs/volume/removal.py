@@ -1,0 +1,114 @@
+"""Removing names: unlink and rmdir.
+
+Owns: how a directory disappears in one step although its record is in it. Must not know:
+permissions, which are the kernel's.
+"""
+
+from __future__ import annotations
+
+import stat as stat_module
+from errno import EISDIR, ENOENT, ENOTDIR, ENOTEMPTY
+
+from encfs.format.limits import RECORD_NAME, TEMP_PREFIX
+from encfs.volume.node import Node
+from encfs.volume.places import Places, error, temporary_name
+from encfs.volume.tree import Found
+
+
+class Removal(Places):
+    """The part of :class:`~encfs.volume.changes.Changes` that takes names away."""
+
+    def unlink(self, parent: Node, name: bytes) -> None:
+        """Remove a name. A damaged file can always be removed.
+
+        Raises:
+            OSError: ENOENT, EISDIR and the lower errors.
+        """
+        self._ctx.require_writable()
+        found = self._tree.find(parent, name)
+        if found is None:
+            raise error(ENOENT)
+        if stat_module.S_ISDIR(found.stat.st_mode):
+            raise error(EISDIR)
+        self._ctx.store.unlink(self._tree.dirfd(parent), found.lower_name)
+        self._gone(parent, found)
+
+    def _gone(self, parent: Node, found: Found) -> None:
+        """A lower entry was removed or replaced: the node, if anybody holds it, lives on without that name."""
+        node = self._tree.nodes.find(found.stat.st_ino)
+        if node is None:
+            return
+        node.remove_place(parent, found.lower_name)
+        if found.stat.st_nlink <= 1 or stat_module.S_ISDIR(found.stat.st_mode):
+            node.parent = None
+            node.ghost = found.stat
+            self._tree.close_directory(node)
+        self._tree.nodes.drop_if_unused(node)
+
+    def rmdir(self, parent: Node, name: bytes) -> None:
+        """Remove an empty directory: out of sight by one rename, then taken apart.
+
+        Raises:
+            OSError: ENOENT, ENOTDIR, ENOTEMPTY and the lower errors.
+        """
+        self._ctx.require_writable()
+        found = self._tree.find(parent, name)
+        if found is None:
+            raise error(ENOENT)
+        if not stat_module.S_ISDIR(found.stat.st_mode):
+            raise error(ENOTDIR)
+        temporary = self._hide_empty_directory(parent, found)
+        dirfd = self._tree.dirfd(parent)
+        self._gone(parent, found)
+        self._discard_directory(dirfd, temporary)
+
+    def _hide_empty_directory(self, parent: Node, found: Found) -> bytes:
+        """Rename a directory that holds nothing of ours or others' to a temporary name; return that."""
+        store, dirfd = self._ctx.store, self._tree.dirfd(parent)
+        inside = store.open_directory(dirfd, found.lower_name)
+        try:
+            names = self._list_directory(dirfd, found, inside)
+        finally:
+            store.close(inside)
+        if any(name != RECORD_NAME and not name.startswith(TEMP_PREFIX) for name in names):
+            raise error(ENOTEMPTY)
+        temporary = temporary_name()
+        store.rename(dirfd, found.lower_name, dirfd, temporary)
+        return temporary
+
+    def _list_directory(self, dirfd: int, found: Found, inside: int) -> list[bytes]:
+        """List a directory that its owner may have made unreadable."""
+        store = self._ctx.store
+        try:
+            return store.list(inside)
+        except PermissionError:
+            store.chmod(dirfd, found.lower_name, stat_module.S_IMODE(found.stat.st_mode) | 0o700)
+            return store.list(inside)
+
+    def _discard_directory(self, dirfd: int, temporary: bytes) -> None:
+        """Take apart a directory that has no name any more. What cannot be removed waits for recovery."""
+        store = self._ctx.store
+        try:
+            inside = store.open_directory(dirfd, temporary)
+        except OSError:
+            return
+        try:
+            store.chmod(dirfd, temporary, 0o700)
+            for name in store.list(inside):
+                if name.startswith(TEMP_PREFIX):
+                    self.discard_temporary(inside, name)
+                else:
+                    store.unlink(inside, name)
+            store.rmdir(dirfd, temporary)
+        except OSError as exc:
+            self._ctx.integrity_event(
+                "leftover", 0, f"a removed directory stays below until recovery: errno {exc.errno}"
+            )
+        finally:
+            store.close(inside)
+
+    def discard_temporary(self, dirfd: int, name: bytes) -> None:
+        try:
+            self._ctx.store.unlink(dirfd, name)
+        except IsADirectoryError:
+            self._discard_directory(dirfd, name)

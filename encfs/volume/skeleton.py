@@ -1,0 +1,203 @@
+"""The files every volume has: its two configs, the root record, the folder of sessions.
+
+Owns: making them in a new volume, all or nothing, and reading the configs. Must not know: prompts.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from errno import EEXIST
+
+from encfs.core import config as core_config
+from encfs.core import frames
+from encfs.core.slots import make_slot, new_argon2id
+from encfs.crypto.suite import suite_named
+from encfs.errors import ConfigError, NotAVolumeError, NotEmptyError
+from encfs.format.config import Config, Kdf, KdfAlg, SlotKind
+from encfs.format.directory import DirectoryRecord
+from encfs.format.limits import (
+    CONFIG_BAK_NAME,
+    CONFIG_MAX,
+    CONFIG_NAME,
+    KDF_MEMORY_KIB_MIN,
+    KDF_PASSES_MIN,
+    LOCK_NAME,
+    RECORD_NAME,
+    SESSIONS_NAME,
+    SUITE_NAME,
+)
+from encfs.store.atomic import replace_file, sync_directory
+from encfs.store.base import Store
+from encfs.store.local import LocalStore
+from encfs.units import DirId, SessionId
+from encfs.volume.places import temporary_name
+
+NO_SESSION = SessionId(bytes(16))
+
+
+def minimal_kdf() -> Kdf:
+    """The cheapest Argon2id that the format allows (64 MiB, 3 passes, 1 lane)."""
+    return new_argon2id(memory_kib=KDF_MEMORY_KIB_MIN, passes=KDF_PASSES_MIN, lanes=1)
+
+
+def open_root(path: bytes) -> tuple[Store, int]:
+    """The store of a volume directory, and a descriptor of it."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return LocalStore(fd), fd
+
+
+def read_copies(store: Store, root_fd: int) -> list[bytes]:
+    """The bytes of each config copy that is there.
+
+    Raises:
+        NotAVolumeError: there is none.
+    """
+    copies = []
+    for name in (CONFIG_NAME, CONFIG_BAK_NAME):
+        try:
+            fd = store.open(root_fd, name, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            copies.append(store.pread(fd, CONFIG_MAX + 1024, 0))
+        finally:
+            store.close(fd)
+    if not copies:
+        raise NotAVolumeError("this directory holds no cloakfs volume", hint="Make one with: cloakfs create VOLUME")
+    return copies
+
+
+def read_config(path: bytes) -> Config:
+    """What the config says without any key. Nothing vouches for it before the volume is unlocked.
+
+    Raises:
+        NotAVolumeError, ConfigDamagedError, NewerFormatError, OSError.
+    """
+    store, fd = open_root(path)
+    try:
+        copies = read_copies(store, fd)
+    finally:
+        os.close(fd)
+    failure: ConfigError | None = None
+    found: list[Config] = []
+    for raw in copies:
+        try:
+            found.append(core_config.read_copy(raw))
+        except ConfigError as exc:
+            failure = failure or exc
+    if not found and failure is not None:
+        raise failure
+    return max(found, key=lambda config: config.seq)
+
+
+def create_volume(
+    path: bytes, *, secret: bytes, kdf: Kdf | None, label: str, recovery_key: bytes | None, cell_size: int
+) -> Config:
+    """See :meth:`encfs.volume.volume.Volume.create`."""
+    made = _make_directory(path)
+    store, root_fd = open_root(path)
+    written: list[bytes] = []
+    try:
+        if store.list(root_fd):
+            raise NotEmptyError(
+                "the directory is not empty", hint="Choose a new directory; a volume is made only in an empty one."
+            )
+        unlocked = _new_config(secret, kdf or minimal_kdf(), label, recovery_key, cell_size)
+        _write_skeleton(store, root_fd, unlocked, written)
+    except BaseException:
+        _remove_skeleton(store, root_fd, written)
+        if made:
+            os.rmdir(path)
+        raise
+    finally:
+        os.close(root_fd)
+    return unlocked.config
+
+
+def _make_directory(path: bytes) -> bool:
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as exc:
+        if exc.errno == EEXIST:
+            return False
+        raise
+    return True
+
+
+def _new_config(
+    secret: bytes, kdf: Kdf, label: str, recovery_key: bytes | None, cell_size: int
+) -> core_config.UnlockedConfig:
+    suite = suite_named(SUITE_NAME)
+    created = int(time.time())
+    fresh = core_config.new_config(suite, created=created, cell_size=cell_size)
+    wanted = [(SlotKind.PASSPHRASE, label, kdf, secret)]
+    if recovery_key is not None:
+        wanted.append((SlotKind.RECOVERY, "recovery key", Kdf(alg=KdfAlg.NONE), recovery_key))
+    slots = tuple(
+        make_slot(
+            suite,
+            volume_id=fresh.config.volume_id,
+            rk_id=fresh.config.rk_id,
+            root_key=fresh.root_key,
+            kind=kind,
+            label=name,
+            created=created,
+            kdf=cost,
+            secret=key,
+        )
+        for kind, name, cost, key in wanted
+    )
+    return replace(fresh, config=replace(fresh.config, slots=slots))
+
+
+def _write_skeleton(store: Store, root_fd: int, unlocked: core_config.UnlockedConfig, written: list[bytes]) -> None:
+    """Root record, session folder with its lock file, and last the two copies of the config."""
+    record = DirectoryRecord(
+        epoch=unlocked.ring.active.epoch,
+        previous_epoch=None,
+        dir_id=unlocked.config.root_dir_id,
+        parent=DirId(bytes(16)),
+        generation=1,
+        session=NO_SESSION,
+        name=b"",
+    )
+    written.append(RECORD_NAME)
+    replace_file(store, root_fd, RECORD_NAME, frames.seal_directory(unlocked.ring, record), temporary=temporary_name())
+    written.append(SESSIONS_NAME)
+    store.mkdir(root_fd, SESSIONS_NAME, 0o700)
+    sessions = store.open_directory(root_fd, SESSIONS_NAME)
+    try:
+        store.close(store.open(sessions, LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600))
+        sync_directory(store, sessions)
+    finally:
+        store.close(sessions)
+    write_config(
+        store, root_fd, core_config.seal_config(unlocked.ring.suite, unlocked.config, unlocked.root_key), written
+    )
+
+
+def write_config(store: Store, root_fd: int, content: bytes, written: list[bytes] | None = None) -> None:
+    """Write both copies of the config, ``.bak`` first (FORMAT.md section 3)."""
+    for name in (CONFIG_BAK_NAME, CONFIG_NAME):
+        if written is not None:
+            written.append(name)
+        replace_file(store, root_fd, name, content, temporary=temporary_name())
+
+
+def _remove_skeleton(store: Store, root_fd: int, written: list[bytes]) -> None:
+    """Take back what :func:`_write_skeleton` made before it failed."""
+    for name in written:
+        try:
+            if name == SESSIONS_NAME:
+                inside = store.open_directory(root_fd, name)
+                try:
+                    store.unlink(inside, LOCK_NAME)
+                finally:
+                    store.close(inside)
+                store.rmdir(root_fd, name)
+            else:
+                store.unlink(root_fd, name)
+        except FileNotFoundError:
+            continue
