@@ -47,6 +47,9 @@ def find(text: str) -> Target:
     for mounted in live:
         if _same_directory(mounted.volume, real):
             return Target(real, mounted.mountpoint, mounted)
+    for kernel in mounts.all_mounts():
+        if kernel.fstype == mounts.FSTYPE and _same_directory(kernel.source, real):
+            return Target(real, kernel.mountpoint)
     return Target(real)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from encfs.core.keys import KeyRing, unwrap_epoch, wrap_epoch
-from encfs.core.slots import open_slot
+from encfs.core.slots import OpenedSlot, check_authenticator, open_slot
 from encfs.crypto import kdf, rng
 from encfs.crypto.kdf import Label
 from encfs.crypto.suite import Suite, suite_named
@@ -164,25 +164,26 @@ def _unlock_copy(
         if slot.kind is not kind or (config.volume_id, slot) in rejected:
             continue
         try:
-            root_key = open_slot(suite, config.volume_id, config.rk_id, slot, secret)
+            opened = open_slot(suite, config.volume_id, config.rk_id, slot, secret)
+            return _verified(suite, copy, slot, opened)
         except WrongSecretError:
             rejected.add((config.volume_id, slot))
         except SlotDamagedError as exc:
             damaged = exc
-        else:
-            return _verified(suite, copy, root_key)
     if damaged is not None:
         raise damaged
     return None
 
 
-def _verified(suite: Suite, copy: _Copy, root_key: bytes) -> UnlockedConfig:
+def _verified(suite: Suite, copy: _Copy, slot: Slot, opened: OpenedSlot) -> UnlockedConfig:
+    root_key = opened.root_key
     if not kdf.constant_time_equal(_mac(suite, root_key, copy.signed), copy.mac):
         raise ConfigForgedError(
             "the config of this volume was changed by somebody without its keys",
             hint="Do not trust this copy. Restore cloakfs.volume from a backup.",
         )
     config = copy.config
+    check_authenticator(suite, config.volume_id, slot, opened)
     try:
         keys = {
             entry.epoch: unwrap_epoch(

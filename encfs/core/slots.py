@@ -3,12 +3,14 @@
 Owns: FORMAT.md section 4. Must not know: where the secret was typed, the config around the slot.
 
 Rule: the commitment is compared before any AEAD is tried, so that one forged ciphertext cannot
-test many passphrases at once.
+test many passphrases at once. A root key comes only from somebody who knew the slot's authenticator:
+the public key alone is no proof, everybody can read it.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass, field
 from typing import Final
 
 from encfs.crypto import rng
@@ -20,6 +22,14 @@ from encfs.format.config import Kdf, KdfAlg, Slot, SlotKind, slot_binding
 from encfs.units import VolumeId
 
 _KEK_SIZE: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSlot:
+    """What a secret opens. The repr shows neither."""
+
+    root_key: bytes = field(repr=False)
+    authenticator: bytes = field(repr=False)
 
 
 def new_argon2id(*, memory_kib: int, passes: int, lanes: int) -> Kdf:
@@ -52,6 +62,7 @@ def make_slot(
     slot_id = rng.random_bytes(limits.SLOT_ID_SIZE)
     kek, commit = _derive(suite, volume_id, slot_id, kdf, secret)
     private, pub = suite.kem_generate()
+    authenticator = rng.random_bytes(limits.AUTHENTICATOR_SIZE)
     return Slot(
         id=slot_id,
         kind=kind,
@@ -60,24 +71,75 @@ def make_slot(
         kdf=kdf,
         pub=pub,
         commit=commit,
-        esk=suite.seal(kek, _esk_aad(suite, volume_id, slot_id, slot_binding(kdf, kind, pub)), private),
-        erk=seal_root_key(suite, volume_id=volume_id, slot_id=slot_id, rk_id=rk_id, pub=pub, root_key=root_key),
+        esk=suite.seal(kek, _esk_aad(suite, volume_id, slot_id, slot_binding(kdf, kind, pub)), private + authenticator),
+        erk=seal_root_key(
+            suite,
+            volume_id=volume_id,
+            slot_id=slot_id,
+            rk_id=rk_id,
+            pub=pub,
+            authenticator=authenticator,
+            root_key=root_key,
+        ),
+        auth=seal_authenticator(
+            suite, volume_id=volume_id, slot_id=slot_id, root_key=root_key, authenticator=authenticator
+        ),
     )
 
 
 def seal_root_key(
-    suite: Suite, *, volume_id: VolumeId, slot_id: bytes, rk_id: bytes, pub: bytes, root_key: bytes
+    suite: Suite,
+    *,
+    volume_id: VolumeId,
+    slot_id: bytes,
+    rk_id: bytes,
+    pub: bytes,
+    authenticator: bytes,
+    root_key: bytes,
 ) -> bytes:
-    """``erk`` of a slot: needs no secret, so a new root key reaches every slot without asking anybody.
+    """``erk`` of a slot. Needs the slot's authenticator but no secret: the old root key opens ``auth``.
 
     Raises:
         FormatError: ``pub`` is not a public key.
     """
-    return suite.kem_seal(pub, _erk_info(volume_id, slot_id, rk_id), root_key)
+    return suite.kem_seal(pub, _erk_info(volume_id, slot_id, rk_id, authenticator), root_key)
 
 
-def open_slot(suite: Suite, volume_id: VolumeId, rk_id: bytes, slot: Slot, secret: bytes) -> bytes:
-    """The root key.
+def seal_authenticator(
+    suite: Suite, *, volume_id: VolumeId, slot_id: bytes, root_key: bytes, authenticator: bytes
+) -> bytes:
+    """``auth`` of a slot: made anew with each ``erk``, under the root key that is in it."""
+    return suite.seal(suite.expand(root_key, Label.SLOT_AUTH), _auth_aad(volume_id, slot_id), authenticator)
+
+
+def open_authenticator(suite: Suite, volume_id: VolumeId, slot: Slot, root_key: bytes) -> bytes:
+    """The authenticator in ``auth``, for somebody who holds the root key but not the slot's secret.
+
+    Raises:
+        SlotDamagedError: ``auth`` does not open.
+    """
+    try:
+        authenticator = suite.unseal(
+            suite.expand(root_key, Label.SLOT_AUTH), _auth_aad(volume_id, slot.id), slot.auth
+        )
+    except AuthenticationError as exc:
+        raise _damaged() from exc
+    return authenticator
+
+
+def check_authenticator(suite: Suite, volume_id: VolumeId, slot: Slot, opened: OpenedSlot) -> None:
+    """That ``auth`` agrees with ``esk``: else the next new root key would not reach this slot.
+
+    Raises:
+        SlotDamagedError: it does not open, or to something else.
+    """
+    kept = open_authenticator(suite, volume_id, slot, opened.root_key)
+    if not constant_time_equal(kept, opened.authenticator):
+        raise _damaged()
+
+
+def open_slot(suite: Suite, volume_id: VolumeId, rk_id: bytes, slot: Slot, secret: bytes) -> OpenedSlot:
+    """The root key and the authenticator. ``check_authenticator`` is for later, when the MAC is right.
 
     Raises:
         WrongSecretError: the secret is not this slot's.
@@ -89,13 +151,14 @@ def open_slot(suite: Suite, volume_id: VolumeId, rk_id: bytes, slot: Slot, secre
         raise WrongSecretError("the passphrase or recovery key is wrong")
     binding = slot_binding(slot.kdf, slot.kind, slot.pub)
     try:
-        private = suite.unseal(kek, _esk_aad(suite, volume_id, slot.id, binding), slot.esk)
-        root_key = suite.kem_unseal(private, _erk_info(volume_id, slot.id, rk_id), slot.erk)
+        opened = suite.unseal(kek, _esk_aad(suite, volume_id, slot.id, binding), slot.esk)
+        private, authenticator = opened[: -limits.AUTHENTICATOR_SIZE], opened[-limits.AUTHENTICATOR_SIZE :]
+        root_key = suite.kem_unseal(private, _erk_info(volume_id, slot.id, rk_id, authenticator), slot.erk)
     except (AuthenticationError, FormatError) as exc:
         raise _damaged() from exc
     if len(root_key) != limits.KEY_SIZE:
         raise _damaged()
-    return root_key
+    return OpenedSlot(root_key, authenticator)
 
 
 def passphrase_bytes(text: str) -> bytes:
@@ -146,8 +209,12 @@ def _esk_aad(suite: Suite, volume_id: VolumeId, slot_id: bytes, binding: bytes) 
     return Label.ESK + volume_id + slot_id + suite.digest(binding)
 
 
-def _erk_info(volume_id: VolumeId, slot_id: bytes, rk_id: bytes) -> bytes:
-    return Label.ERK + volume_id + slot_id + rk_id
+def _erk_info(volume_id: VolumeId, slot_id: bytes, rk_id: bytes, authenticator: bytes) -> bytes:
+    return Label.ERK + volume_id + slot_id + rk_id + authenticator
+
+
+def _auth_aad(volume_id: VolumeId, slot_id: bytes) -> bytes:
+    return Label.SLOT_AUTH + volume_id + slot_id
 
 
 def _damaged() -> SlotDamagedError:

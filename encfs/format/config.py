@@ -77,8 +77,9 @@ class Slot:
         created: seconds since 1970.
         pub: the slot's public key.
         commit: tells whether a secret is this slot's.
-        esk: the sealed private key.
-        erk: the root key, sealed to ``pub``.
+        esk: the sealed private key and slot authenticator.
+        erk: the root key, sealed to ``pub`` by somebody who knew the authenticator.
+        auth: the authenticator, sealed under the root key.
 
     Raises:
         FormatError: a field has the wrong length, or the kind and the derivation do not fit.
@@ -93,6 +94,7 @@ class Slot:
     commit: bytes = field(repr=False)
     esk: bytes = field(repr=False)
     erk: bytes = field(repr=False)
+    auth: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         if (self.kdf.alg is KdfAlg.ARGON2ID) is not (self.kind is SlotKind.PASSPHRASE):
@@ -103,6 +105,7 @@ class Slot:
             or len(self.commit) != limits.COMMIT_SIZE
             or len(self.esk) != limits.ESK_SIZE
             or len(self.erk) != limits.ERK_SIZE
+            or len(self.auth) != limits.AUTH_SIZE
         ):
             raise FormatError("a field of a slot has the wrong length")
         if len(self.label) > limits.LABEL_MAX or not _is_text(self.label):
@@ -357,6 +360,7 @@ def _parse_slot(fields: _Fields) -> Slot:
         commit=fields.base64("commit"),
         esk=fields.base64("esk"),
         erk=fields.base64("erk"),
+        auth=fields.base64("auth"),
     )
     fields.finish()
     return slot
@@ -424,6 +428,7 @@ def _slot_object(slot: Slot) -> dict[str, object]:
         "commit": _b64(slot.commit),
         "esk": _b64(slot.esk),
         "erk": _b64(slot.erk),
+        "auth": _b64(slot.auth),
     }
 
 

@@ -17,10 +17,10 @@ from errno import EACCES
 import trio
 
 from encfs import runtime
-from encfs.errors import CloakfsError, ExitCode, UsageError
+from encfs.errors import CloakfsError, ExitCode, UsageError, VolumeInUseError
 from encfs.fuse.errnos import logger
 from encfs.fuse.state import MountState
-from encfs.volume.verify import Finding, Progress, Reading, Verifier
+from encfs.volume.verify import Finding, Reading, Verifier
 
 _MAX_REQUEST = 1 << 20
 _UCRED = struct.Struct("3i")
@@ -48,6 +48,20 @@ class ControlServer:
         self._lock = lock
         self._path = runtime.socket_path(state.volume.config.volume_id)
         self.locked_connections: list[trio.SocketStream] = []
+
+    @staticmethod
+    def claim(volume_id: bytes) -> None:
+        """Make sure that no live mount of this volume answers on the socket already.
+
+        Raises:
+            VolumeInUseError: one does.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(runtime.socket_path(volume_id)))
+            except OSError:
+                return
+        raise VolumeInUseError("the volume is already mounted on this host", hint="See: cloakfs status")
 
     def listen(self) -> trio.SocketListener:
         """Bind the socket, mode 0600. A leftover of a dead daemon is replaced: the volume lock says it is dead."""
@@ -120,7 +134,7 @@ class ControlServer:
                 await self._warm(step)
             elif isinstance(step, Finding):
                 await _send(stream, {"finding": finding_reply(step)})
-            elif isinstance(step, Progress) and trio.current_time() - told > 0.1:
+            elif trio.current_time() - told > 0.1:
                 told = trio.current_time()
                 await _send(stream, {"progress": asdict(step)})
             else:

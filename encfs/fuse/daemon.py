@@ -18,6 +18,7 @@ from pathlib import Path
 
 from encfs import runtime
 from encfs.errors import CloakfsError, ExitCode
+from encfs.fuse.control import ControlServer
 from encfs.fuse.mount import MountOptions, check_mountpoint
 from encfs.fuse.serve import MountServer
 from encfs.volume.volume import Volume
@@ -46,6 +47,11 @@ def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
     Raises:
         CloakfsError: mounting failed; the volume is closed and locked.
     """
+    try:
+        ControlServer.claim(volume.config.volume_id)
+    except CloakfsError:
+        volume.close()
+        raise
     if foreground:
         _harden()
         _start_log(options, foreground=True)

@@ -91,7 +91,7 @@ class FileOperations(pyfuse3.Operations):
 
     async def _read_slowly(self, file: OpenFile, off: int, size: int) -> bytes:
         """Let a thread bring the bytes into the page cache; the cells are opened here, where nothing changes."""
-        for _ in range(_PREFETCH_TRIES):
+        for _ in range(_PREFETCH_TRIES if self.state.volume.ctx.tells_cached else 0):
             await self.state.thread(lambda: file.prefetch(off, size))
             if self.state.needs_turn(file):
                 await self.state.turn(file, reading=True)

@@ -23,6 +23,9 @@ from encfs.fuse.polling import Poller
 from encfs.fuse.state import MountState
 from encfs.volume.volume import Volume
 
+# When no descriptor is left for a connection, programs get time to give some back.
+_ACCEPT_PAUSE_SECONDS = 0.2
+
 
 class MountServer:
     """One mounted volume in this process."""
@@ -89,7 +92,12 @@ class MountServer:
     async def _serve_control(self, listener: trio.SocketListener) -> None:
         async with trio.open_nursery() as nursery:
             while True:
-                stream = await listener.accept()
+                try:
+                    stream = await listener.accept()
+                except OSError as exc:
+                    logger.error("control socket: errno %s", exc.errno)
+                    await trio.sleep(_ACCEPT_PAUSE_SECONDS)
+                    continue
                 nursery.start_soon(self._control.serve, stream)
 
     async def _announce(self, ready: Callable[[], None]) -> None:
@@ -104,7 +112,10 @@ class MountServer:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for number in signals:
                 logger.info("locking on signal %d", number)
-                await self._lock(force=True)
+                try:
+                    await self._lock(force=True)
+                except OSError as exc:
+                    logger.error("locking failed: errno %s", exc.errno)
 
     async def _lock(self, force: bool) -> None:  # noqa: FBT001 - a callback
         """Take the mount off; :func:`pyfuse3.main` then returns.

@@ -185,8 +185,8 @@ class LocalStore:
     def removexattr(self, where: Where, name: str) -> None:
         os.removexattr(_xattr_path(where), name)
 
-    def try_lock(self, fd: int) -> bool:
-        request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    def try_lock(self, fd: int, *, shared: bool = False) -> bool:
+        request = _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         try:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
         except (BlockingIOError, PermissionError):

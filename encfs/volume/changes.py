@@ -79,7 +79,7 @@ class Changes(Creation):
         hidden: bytes | None = None
         self.set_place(node, source, to_parent, to_name, was=(parent, name))
         try:
-            from_fd, to_fd = self._tree.dirfds(parent, to_parent)
+            from_fd, to_fd = self._tree.directories.pair(parent, to_parent)
             if target is not None and stat_module.S_ISDIR(target.stat.st_mode):
                 hidden = self._hide_empty_directory(to_parent, target)
             elif target is not None and target.lower_name != lower:
@@ -120,7 +120,7 @@ class Changes(Creation):
         self.set_place(one, first, to_parent, to_name, was=(parent, name))
         try:
             self.set_place(two, second, parent, name, was=(to_parent, to_name))
-            from_fd, to_fd = self._tree.dirfds(parent, to_parent)
+            from_fd, to_fd = self._tree.directories.pair(parent, to_parent)
             self._ctx.store.exchange(from_fd, first.lower_name, to_fd, second.lower_name)
         except OSError:
             self.set_place(two, second, to_parent, to_name, was=(parent, name))

@@ -14,7 +14,7 @@ from encfs.core.keys import KeyRing
 from encfs.crypto.suite import Suite
 from encfs.errors import ReadOnlyError
 from encfs.format.geometry import Geometry
-from encfs.store.base import Store
+from encfs.store.base import CachedRead, Store
 from encfs.units import SessionId
 
 logger = logging.getLogger("cloakfs.volume")
@@ -40,6 +40,11 @@ class Context:
     @property
     def suite(self) -> Suite:
         return self.ring.suite
+
+    @property
+    def tells_cached(self) -> bool:
+        """Whether the store can say that a read would wait for the medium; else every read goes to a thread."""
+        return self.store.cached_read is not CachedRead.NEVER
 
     def scratch(self) -> Scratch:
         """The run buffers of the calling thread; their content lasts until the next call into the volume."""

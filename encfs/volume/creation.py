@@ -223,7 +223,7 @@ class Creation(Removal):
             raise error(EMLINK)
         elif stat_module.S_ISLNK(stat.st_mode):
             self.reseal_symlink(node, node.parent, node.lower_name, multi=True)
-        source, target = self._tree.dirfds(node.parent, parent)
+        source, target = self._tree.directories.pair(node.parent, parent)
         store.link(source, node.lower_name, target, lower)
         stat = store.stat(target, lower)
         self._tree.nodes.meet(stat.st_ino, parent, lower)

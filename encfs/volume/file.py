@@ -36,7 +36,7 @@ class OpenFile(LowerFile):
     def new(cls, ctx: Context, fd: int, inode: int, header: FileHeader) -> OpenFile:
         """A file whose lower file was just created and is empty; its header is written with its first bytes."""
         file = cls(ctx, fd, inode, header, writable=True)
-        file._header_stored = False
+        file.header_stored = False
         file._lower_size = 0
         return file
 
@@ -224,7 +224,7 @@ class OpenFile(LowerFile):
         """Write sealed slots to the lower file; on failure restore the end of the file as it was."""
         g = self._ctx.geometry
         begin, where = (FRAME_SIZE, FRAME_SIZE) if first == 0 else (0, first * g.C)
-        fresh = first == 0 and not self._header_stored
+        fresh = first == 0 and not self.header_stored
         if fresh:
             self._bump(size)
             scratch.lower[:FRAME_SIZE] = frames.seal_header(self._ctx.ring, self.header)
@@ -238,7 +238,7 @@ class OpenFile(LowerFile):
         self._lower_size = max(old_lower, (first + count) * g.C)
         self.size = size
         if fresh:
-            self._header_stored = True
+            self.header_stored = True
             self._dirty = False
         else:
             self._dirty = True
@@ -300,7 +300,7 @@ class OpenFile(LowerFile):
         """
         if size > PLAIN_SIZE_MAX:
             raise OSError(EFBIG, "file too large")
-        if size == 0 and (self.size or not self._header_stored or self.damaged_size):
+        if size == 0 and (self.size or not self.header_stored or self.damaged_size):
             self._empty()
             return
         self._refuse_damaged()

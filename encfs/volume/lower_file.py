@@ -25,7 +25,6 @@ class LowerFile:
         "_confirmed",
         "_ctx",
         "_dirty",
-        "_header_stored",
         "_lower_size",
         "_sealed",
         "_stored_synced",
@@ -34,6 +33,7 @@ class LowerFile:
         "fd",
         "handles",
         "header",
+        "header_stored",
         "inode",
         "size",
         "writable",
@@ -49,7 +49,7 @@ class LowerFile:
         self.handles = 0
         self.damaged_size = False
         self._codec = CellCodec(ctx.suite, ctx.geometry, header)
-        self._header_stored = True
+        self.header_stored = True
         self._dirty = False
         self._sealed = header.cells_sealed
         self._lower_size = ctx.geometry.lower_size(header.size)
@@ -62,7 +62,7 @@ class LowerFile:
         """Whether the header or the lower size still has to be brought in line with the data."""
         if self.damaged_size:
             return False
-        return self._dirty or not self._header_stored or self._lower_size != self._ctx.geometry.lower_size(self.size)
+        return self._dirty or not self.header_stored or self._lower_size != self._ctx.geometry.lower_size(self.size)
 
     def _bump(self, size: int) -> None:
         header = self.header
@@ -80,7 +80,7 @@ class LowerFile:
         """Seal and write the header for the present size, place and flags."""
         self._bump(self.size)
         self._ctx.store.pwrite(self.fd, frames.seal_header(self._ctx.ring, self.header), 0)
-        self._header_stored = True
+        self.header_stored = True
         self._dirty = False
         self._lower_size = max(self._lower_size, FRAME_SIZE)
 
@@ -89,7 +89,7 @@ class LowerFile:
         self.header = replace(
             self.header, parent=parent, name=name, flags=self.header.flags if flags is None else flags
         )
-        if self._header_stored:
+        if self.header_stored:
             self._keeping_times(self.write_header)
 
     def settle(self) -> None:
@@ -99,9 +99,9 @@ class LowerFile:
 
     def _settle(self) -> None:
         lower = self._ctx.geometry.lower_size(self.size)
-        if self._header_stored:
+        if self.header_stored:
             self._set_lower_size(lower)
-        if self._dirty or not self._header_stored or self._stored_synced != min(self._confirmed, self.size):
+        if self._dirty or not self.header_stored or self._stored_synced != min(self._confirmed, self.size):
             self.write_header()
             self._set_lower_size(lower)
 
@@ -144,10 +144,14 @@ class LowerFile:
         if lower != end_of_cells:
             store.truncate(self.fd, lower)
 
-    def close(self) -> None:
-        """Settle and close the lower descriptor, which is closed even if settling fails."""
+    def close(self, *, discard: bool = False) -> None:
+        """Settle and close the lower descriptor, which is closed even if settling fails.
+
+        ``discard``: nobody can open the file again, so settling it would be for nothing.
+        """
         try:
-            self.settle()
+            if not discard:
+                self.settle()
         finally:
             fd, self.fd = self.fd, -1
             self._ctx.store.close(fd)

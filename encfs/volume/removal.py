@@ -42,7 +42,7 @@ class Removal(Places):
         if found.stat.st_nlink <= 1 or stat_module.S_ISDIR(found.stat.st_mode):
             node.parent = None
             node.ghost = found.stat
-            self._tree.close_directory(node)
+            self._tree.directories.forget(node)
         self._tree.nodes.drop_if_unused(node)
 
     def rmdir(self, parent: Node, name: bytes) -> None:

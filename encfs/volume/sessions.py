@@ -83,20 +83,24 @@ class Sessions:
         return f"the volume is in use on host {os.fsdecode(owner.host)} by process {owner.pid}{where}"
 
     def crashed(self) -> list[SessionRecord]:
-        """Records of sessions that never ended. Meaningful while the lock is held, or nobody holds it."""
+        """Records of sessions that never ended. Meaningful while a lock is held."""
         mine = self._current.session if self._current is not None else None
         return [r for r in self.records() if r.state is SessionState.OPEN and r.session != mine]
 
-    def in_use(self) -> bool:
-        """Whether some process holds the lock now (and has not just crashed)."""
+    def lock_for_reading(self) -> None:
+        """Keep writers away while this process reads. A volume without a lock file has none.
+
+        Raises:
+            VolumeInUseError: a writer is at work.
+        """
         try:
-            fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDWR)
-        except OSError:
-            return False
-        try:
-            return not self._store.try_lock(fd)
-        finally:
+            fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        if not self._store.try_lock(fd, shared=True):
             self._store.close(fd)
+            raise VolumeInUseError(self._who_has_it(), hint="Lock it there first: cloakfs lock MOUNTPOINT")
+        self._lock_fd = fd
 
     def begin(self, mountpoint: bytes) -> SessionId:
         """Write and fsync the OPEN record of this process."""

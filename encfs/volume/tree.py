@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from errno import EIO, ENOENT, ESTALE, EXDEV
@@ -27,12 +26,11 @@ from encfs.format.limits import (
 )
 from encfs.units import DirId, LowerName
 from encfs.volume.context import Context
+from encfs.volume.directory_fds import DirectoryFds
 from encfs.volume.file import OpenFile
 from encfs.volume.node import Node, NodeTable
 
 _ROOT_PARENT = DirId(bytes(16))
-# Descriptors of directories kept open; each saves one openat per operation below it (about 1.5 us a level).
-_DIRECTORY_FDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,50 +52,14 @@ class Tree:
         self._root_fd = root_fd
         self._root_dir_id = root_dir_id
         self.nodes = NodeTable(self.root, root_stat.st_ino)
-        self._fds: OrderedDict[Node, int] = OrderedDict()
+        self.directories = DirectoryFds(ctx.store, self.root, root_fd)
+        self.dirfd = self.directories.fd
 
     # -- directories ------------------------------------------------------------------------------
-
-    def dirfd(self, node: Node) -> int:
-        """Descriptor of a directory, for ``*at`` calls made before the next call of this method.
-
-        Raises:
-            OSError: ESTALE if the directory is gone, or the lower error.
-        """
-        if node is self.root:
-            return self._root_fd
-        fd = self._fds.get(node)
-        if fd is not None:
-            self._fds.move_to_end(node)
-            return fd
-        if node.parent is None:
-            raise OSError(ESTALE, os.strerror(ESTALE))
-        fd = self.ctx.store.open_directory(self.dirfd(node.parent), node.lower_name)
-        self._fds[node] = fd
-        if len(self._fds) > _DIRECTORY_FDS:
-            self.ctx.store.close(self._fds.popitem(last=False)[1])
-        return fd
-
-    def dirfds(self, first: Node, second: Node) -> tuple[int, int]:
-        """Two descriptors that are both valid at once."""
-        self.dirfd(second)
-        fd = self.dirfd(first)
-        return fd, self.dirfd(second)
 
     def open_for_sync(self, node: Node) -> int:
         """A descriptor of a directory that fsync takes; the caller closes it."""
         return self.ctx.store.open(self.dirfd(node), b".", os.O_RDONLY | os.O_DIRECTORY)
-
-    def close_directory(self, node: Node) -> None:
-        """Drop the cached descriptor of a directory, if there is one."""
-        fd = self._fds.pop(node, None)
-        if fd is not None:
-            self.ctx.store.close(fd)
-
-    def close(self) -> None:
-        """Close every cached descriptor; the root's belongs to the caller."""
-        while self._fds:
-            self.ctx.store.close(self._fds.popitem()[1])
 
     def dir_id(self, node: Node) -> DirId:
         """The id of a directory, from its record, after checking that the record names this place.
@@ -234,9 +196,16 @@ class Tree:
             return self.ctx.store.fstat(self._root_fd)
         if node.ghost is not None:
             return node.ghost
-        if node.parent is None:
-            raise OSError(ESTALE, os.strerror(ESTALE))
-        return self.ctx.store.stat(self.dirfd(node.parent), node.lower_name)
+        while True:
+            if node.parent is None:
+                raise OSError(ESTALE, os.strerror(ESTALE))
+            try:
+                return self.ctx.store.stat(self.dirfd(node.parent), node.lower_name)
+            except FileNotFoundError:
+                if node.places is None:
+                    raise
+                # A directory that the kernel has forgotten was renamed since: another hard link still leads there.
+                node.remove_place(node.parent, node.lower_name)
 
     def plain_mode(self, node: Node, stat: os.stat_result) -> int:
         """``st_mode`` as programs see it."""
@@ -292,8 +261,7 @@ class Tree:
         return self.ctx.store.open_writable(self.dirfd(node.parent), node.lower_name)
 
     def _load(self, node: Node, *, writable: bool) -> OpenFile:
-        if node.parent is None:
-            raise OSError(ESTALE, os.strerror(ESTALE))
+        self.stat(node)
         fd, can_write = self._open_lower(node, writable=writable)
         try:
             file = OpenFile.load(self.ctx, fd, node.inode, writable=can_write)
@@ -355,7 +323,12 @@ class Tree:
         if file is None or file.handles > 0:
             return
         try:
-            file.close()
+            file.close(discard=node.ghost is not None)
+        except OSError:
+            if not file.header_stored and node.parent is not None:
+                # Not even an empty file came to be (no space for its header): take the lower entry back.
+                self.ctx.store.unlink(self.dirfd(node.parent), node.lower_name)
+            raise
         finally:
             node.file = None
             self.nodes.drop_if_unused(node)

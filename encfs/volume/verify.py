@@ -229,6 +229,8 @@ class Verifier:
         )
 
     def _entry(self, parent: Node, path: bytes, lower: LowerName) -> Iterator[Step]:
+        if parent.ghost is not None:
+            return  # The directory was removed since it was listed.
         try:
             name = self._tree.read_name(parent, lower)
             found = self._tree.lookup(parent, name)
@@ -243,10 +245,12 @@ class Verifier:
         if found is None:
             return  # Removed since the directory was listed.
         node = found[0]
+        # Counted like a reference of the kernel, so that a rename meanwhile moves this node and no other one.
+        node.lookups += 1
         try:
             yield from self._object(node, path + b"/" + name if path else name)
         finally:
-            self._tree.nodes.drop_if_unused(node)
+            self._tree.nodes.forget(node.inode, 1)
 
     # -- files ---------------------------------------------------------------------------------------------
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from errno import EROFS
 from types import TracebackType
 from typing import Self
 
 from encfs.core import config as core_config
-from encfs.errors import LowerIOError
+from encfs.errors import LowerIOError, ReadOnlyError
 from encfs.format.config import Config, Kdf, SlotKind
 from encfs.format.geometry import Geometry
 from encfs.store.base import Store
@@ -105,7 +106,7 @@ class Volume(PathAccess):
             path: the volume directory.
             secret: passphrase bytes, or the 32 bytes of a recovery key.
             kind: which of the two.
-            read_only: write nothing at all, not even a session record, and take no lock.
+            read_only: write nothing at all, not even a session record; the lock taken is a shared one.
             mountpoint: recorded for whoever finds the volume in use.
             progress: called with a phase name and a count while recovery walks the tree.
             store: another backing store (tests).
@@ -130,9 +131,15 @@ class Volume(PathAccess):
 
     def _start(self, mountpoint: bytes, progress: Progress | None) -> None:
         if self.ctx.read_only:
-            self.ctx.tolerant = not self.sessions.in_use() and bool(self.sessions.crashed())
+            self.sessions.lock_for_reading()
+            self.ctx.tolerant = bool(self.sessions.crashed())
             return
-        self.sessions.lock()
+        try:
+            self.sessions.lock()
+        except OSError as exc:
+            if exc.errno != EROFS:
+                raise
+            raise ReadOnlyError("the backing store is read-only", hint="Mount it with --read-only.") from exc
         crashed = self.sessions.crashed()
         self.ctx.session = self.sessions.begin(mountpoint)
         if crashed:
@@ -143,7 +150,7 @@ class Volume(PathAccess):
             self.ctx.tolerant = False
 
     def _abandon(self) -> None:
-        self.tree.close()
+        self.tree.directories.close()
         self.sessions.close()
         os.close(self._root_fd)
         self._closed = True

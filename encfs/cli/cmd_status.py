@@ -1,0 +1,305 @@
+"""``cloakfs status``: what is mounted, and what a volume is made of.
+
+Owns: collecting and showing it. Must not know: keys, unless a passphrase is given to see the last session.
+
+What a config says while the volume is locked is not authenticated by anything: it is shown, never acted on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from encfs.cli import options, output, progress, targets
+from encfs.cli.control import mounted_volumes
+from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
+from encfs.errors import ExitCode
+from encfs.format.config import Config, KdfAlg
+from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
+from encfs.format.session import SessionRecord, SessionState
+
+_FLOCK: Final = struct.Struct("hhqqi4x")
+_SHOW_EVERY: Final = 1000
+
+
+@dataclass(slots=True)
+class _Sizes:
+    """What the volume directory holds, and its disk.
+
+    Attributes:
+        files: lower files, directories not counted.
+        used: bytes that they take on the disk.
+        free: bytes that this user may still write there.
+        complete: False if a part could not be read.
+    """
+
+    files: int = 0
+    used: int = 0
+    free: int = 0
+    total: int = 0
+    complete: bool = True
+
+
+@options.command(
+    "status",
+    example="""
+cloakfs status
+cloakfs status ~/practice.vault --json""",
+)
+@click.argument("targets_", metavar="[VOLUME|MOUNTPOINT]...", nargs=-1)
+@click.option("--quick", is_flag=True, help="Do not add up what the volume takes on the disk.")
+@options.json_option
+@secret_options
+def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: SecretOptions) -> ExitCode:
+    """Tell where volumes are mounted, since when and by whom, and what they are made of.
+
+    Without an argument: everything that is mounted by this user. No passphrase is needed; the sealed records of a locked
+    volume (how its last session ended) are shown if one is given.
+    """
+    if targets_:
+        found = [targets.find(text) for text in targets_]
+    else:
+        found = [targets.Target(live.volume, live.mountpoint, live) for live in mounted_volumes()]
+    volumes = [_describe(target, secret, quick=quick) for target in found]
+    if as_json:
+        output.print_json({"volumes": volumes})
+    elif not volumes:
+        output.say("Nothing is mounted.")
+    else:
+        for position, volume in enumerate(volumes):
+            if position:
+                output.say()
+            _show(volume)
+    return ExitCode.OK
+
+
+def _describe(target: targets.Target, secret: SecretOptions, *, quick: bool) -> dict[str, Any]:
+    """The object for one volume, as docs/json.md has it."""
+    config = config_of(target.volume)
+    last = None
+    if target.mountpoint is None and secret.given:
+        with unlock(target.volume, secret, read_only=True) as volume:
+            last = _session(volume.sessions.records())
+    return {
+        "volume": target.volume,
+        "state": _state(target),
+        "mount": _mount(target),
+        "last_session": last,
+        "config": _config(config),
+        "sizes": None if quick else _sizes(target.volume),
+    }
+
+
+def _state(target: targets.Target) -> str:
+    if target.mounted is not None:
+        return "mounted"
+    if target.mountpoint is not None:
+        return "dead" if targets.is_dead(target.mountpoint) else "mounted"
+    return "in-use" if _is_locked(target.volume) else "locked"
+
+
+def _is_locked(volume: str) -> bool:
+    """Whether a process of any host holds the writer's lock. The lock is asked about, never taken."""
+    path = os.path.join(os.fsencode(volume), SESSIONS_NAME, LOCK_NAME)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, request)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return int(_FLOCK.unpack(answer)[0]) != fcntl.F_UNLCK
+
+
+def _mount(target: targets.Target) -> dict[str, Any] | None:
+    if target.mountpoint is None:
+        return None
+    if target.mounted is None:
+        return {"mountpoint": target.mountpoint}
+    return {key: value for key, value in target.mounted.status.items() if key not in _OF_CONFIG}
+
+
+_OF_CONFIG: Final = frozenset({"volume", "volume_id", "cell_size", "slots"})
+
+
+def _session(records: list[SessionRecord]) -> dict[str, Any] | None:
+    if not records:
+        return None
+    last = records[-1]
+    return {
+        "state": "crashed" if last.state is SessionState.OPEN else last.state.name.lower(),
+        "started": last.started_ms // 1000,
+        "ended": last.ended_ms // 1000 if last.ended_ms else None,
+        "host": os.fsdecode(last.host),
+        "pid": last.pid,
+        "uid": last.uid,
+        "mountpoint": os.fsdecode(last.mountpoint),
+    }
+
+
+def _config(config: Config) -> dict[str, Any]:
+    return {
+        "volume_id": config.volume_id.hex(),
+        "created": config.created,
+        "suite": config.suite,
+        "cell_size": config.cell_size,
+        "epochs": len(config.epochs),
+        "features": {
+            "compat": list(config.features.compat),
+            "incompat": list(config.features.incompat),
+            "ro_compat": list(config.features.ro_compat),
+        },
+        "read_only": config.read_only,
+        "slots": [
+            {
+                "id": slot.id.hex(),
+                "kind": str(slot.kind),
+                "label": slot.label,
+                "created": slot.created,
+                "kdf": _kdf(slot.kdf),
+            }
+            for slot in config.slots
+        ],
+    }
+
+
+def _kdf(kdf: Any) -> dict[str, Any]:
+    if kdf.alg is not KdfAlg.ARGON2ID:
+        return {"alg": str(kdf.alg)}
+    return {"alg": str(kdf.alg), "memory_kib": kdf.memory_kib, "passes": kdf.passes, "lanes": kdf.lanes}
+
+
+def _sizes(volume: str) -> dict[str, Any]:
+    sizes = _Sizes()
+    pending = [volume]
+    with progress.activity("Adding up what is on the disk") as shown:
+        while pending:
+            try:
+                with os.scandir(pending.pop()) as entries:
+                    for entry in entries:
+                        info = entry.stat(follow_symlinks=False)
+                        sizes.used += info.st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+                            continue
+                        sizes.files += 1
+                        if sizes.files % _SHOW_EVERY == 0:
+                            shown.update(f"Adding up what is on the disk: {output.plural(sizes.files, 'file')}")
+            except OSError:
+                sizes.complete = False
+    disk = os.statvfs(volume)
+    sizes.free, sizes.total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    return {
+        "lower_files": sizes.files,
+        "lower_bytes": sizes.used,
+        "complete": sizes.complete,
+        "disk_free": sizes.free,
+        "disk_total": sizes.total,
+    }
+
+
+# -- text ----------------------------------------------------------------------------------------------------
+
+
+def _show(volume: dict[str, Any]) -> None:
+    output.say(output.bold(output.printable(volume["volume"])))
+    config = volume["config"]
+    rows = _mount_rows(volume)
+    rows += [
+        ("cell size", output.human_size(config["cell_size"])),
+        ("created", output.human_time(config["created"])),
+        *_slot_rows(config["slots"]),
+        ("volume id", config["volume_id"]),
+    ]
+    if config["read_only"]:
+        rows.append(("", "written by a newer cloakfs: this version can only read it"))
+    sizes = volume["sizes"]
+    if sizes is not None:
+        note = "" if sizes["complete"] else " (a part could not be read)"
+        rows.append(
+            ("on the disk", f"{output.human_size(sizes['lower_bytes'])} in {output.plural(sizes['lower_files'], 'file')}{note}")
+        )
+        rows.append(("free there", f"{output.human_size(sizes['disk_free'])} of {output.human_size(sizes['disk_total'])}"))
+    output.print_table(rows)
+
+
+def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
+    mount = volume["mount"]
+    if mount is None:
+        return _locked_rows(volume)
+    where = output.printable(mount["mountpoint"])
+    if volume["state"] == "dead":
+        return [("state", f"its daemon died; {where} is stuck"), ("", f"clear it with: cloakfs lock {where}")]
+    if "pid" not in mount:
+        return [("state", f"mounted at {where} by another user")]
+    who = f"by {targets.user_name(mount['uid'])}, process {mount['pid']}"
+    access = ("read-only" if mount["read_only"] else "read and write") + (
+        ", for all users" if mount["allow_other"] else ", for that user only"
+    )
+    ago = output.human_duration(max(0, time.time() - mount["since"]))
+    rows = [
+        ("state", f"mounted at {where}"),
+        ("since", f"{output.human_time(mount['since'])} ({ago}), {who}"),
+        ("access", access),
+        ("open files", str(mount["open_files"])),
+    ]
+    recovery = mount.get("recovery")
+    if recovery:
+        rows.append(("recovered", recovery_text(recovery)))
+    if mount["integrity_events"]:
+        events = output.plural(mount["integrity_events"], "integrity event")
+        rows.append(("ATTENTION", f"{events} since the mount: run cloakfs verify {where}"))
+    return rows
+
+
+def _locked_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
+    if volume["state"] == "in-use":
+        return [("state", "in use by a process of another user or host")]
+    rows = [("state", "locked (not mounted)")]
+    last = volume["last_session"]
+    if last is not None:
+        ended = f", ended {output.human_time(last['ended'])}" if last["ended"] else ""
+        started = f"{output.human_time(last['started'])} on {output.printable(last['host'])}"
+        meaning = {
+            "clean": "clean",
+            "crashed": "ended in a crash; the next mount checks the volume",
+            "recovered": "ended in a crash, and was recovered",
+        }
+        rows.append(("last session", f"{meaning[last['state']]}; began {started}{ended}"))
+    return rows
+
+
+def _slot_rows(slots: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    rows = []
+    for position, slot in enumerate(slots):
+        kdf = slot["kdf"]
+        cost = ""
+        if "memory_kib" in kdf:
+            memory = output.human_size(kdf["memory_kib"] * 1024)
+            cost = f", Argon2id {memory}, {output.plural(kdf['passes'], 'pass', 'passes')}"
+        label = f" {output.printable(slot['label'])!r}" if slot["label"] not in (slot["kind"], "recovery key") else ""
+        kind = "recovery key" if slot["kind"] == "recovery" else slot["kind"]
+        rows.append(("opens with" if position == 0 else "", f"{kind}{label}{cost}"))
+    return rows
+
+
+def recovery_text(recovery: dict[str, Any]) -> str:
+    """What recovery did, in one sentence."""
+    repairs = sum(recovery["repaired"].values())
+    checked = f"a crash came before; {output.plural(recovery['objects'], 'entry was', 'entries were')} checked"
+    done = f", {output.plural(repairs, 'repair was', 'repairs were')} made" if repairs else ", and all was in order"
+    failed = recovery["failed"]
+    left = f"; {output.plural(failed, 'is', 'are')} damaged: run cloakfs verify" if failed else ""
+    return checked + done + left
+
+

@@ -1,0 +1,108 @@
+"""The options of mount(8), in ``-o`` of ``cloakfs mount`` and in fstab.
+
+Owns: their names, and which of them are for others. Must not know: how mounting is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from encfs.cli.secrets import SecretOptions
+from encfs.errors import UsageError
+
+# Passed on to the kernel.
+_KERNEL: Final = frozenset(
+    {"suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "dirsync", "noatime", "nodiratime"}
+)
+# For mount(8), systemd and the boot, or what a cloakfs mount does anyway.
+_OF_OTHERS: Final = frozenset(
+    {"defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "users", "owner", "group", "comment"}
+    | {"async", "atime", "diratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime"}
+    | {"loud", "silent", "mand", "nomand", "default_permissions", "helper", "fsname", "subtype"}
+)
+_WITH_VALUE: Final = frozenset({"passphrase-file", "passphrase-fd", "passphrase-command", "recovery-file", "log"})
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptionList:
+    """What a list of mount options says.
+
+    Attributes:
+        secret: where the passphrase comes from.
+        read_only, allow_other: None where the list does not say.
+        log: a file or "syslog"; None where the list does not say.
+        kernel: options for the kernel, in order.
+    """
+
+    secret: SecretOptions
+    read_only: bool | None
+    allow_other: bool | None
+    log: str | None
+    kernel: tuple[str, ...]
+
+
+def parse(texts: Sequence[str], *, sloppy: bool = False) -> MountOptionList:
+    """Read the values of ``-o``, each a list with commas. A value with a comma stands in double quotes.
+
+    Args:
+        texts: the values.
+        sloppy: pass over unknown options, as ``mount -s`` asks.
+
+    Raises:
+        UsageError: an option is unknown or its value makes no sense.
+    """
+    values: dict[str, str] = {}
+    switches: dict[str, bool] = {}
+    kernel: list[str] = []
+    for option in (piece for text in texts for piece in _split(text)):
+        name, equals, value = option.partition("=")
+        if name in _WITH_VALUE and equals and value:
+            values[name] = value
+        elif name in _WITH_VALUE:
+            raise UsageError(f"the mount option {name} needs a value: {name}=...")
+        elif name in ("ro", "rw"):
+            switches["read_only"] = name == "ro"
+        elif name == "allow_other":
+            switches["allow_other"] = True
+        elif name in _KERNEL:
+            kernel.append(name)
+        elif not (name in _OF_OTHERS or name.lower().startswith("x-") or sloppy):
+            known = ", ".join(sorted({"ro", "rw", "allow_other"} | _KERNEL | {f"{name}=..." for name in _WITH_VALUE}))
+            raise UsageError(f"unknown mount option {name!r}", hint=f"Known: {known}.")
+    return MountOptionList(
+        secret=_secret(values),
+        read_only=switches.get("read_only"),
+        allow_other=switches.get("allow_other"),
+        log=values.get("log"),
+        kernel=tuple(kernel),
+    )
+
+
+def _secret(values: dict[str, str]) -> SecretOptions:
+    fd = values.get("passphrase-fd")
+    if fd is not None and not (fd.isascii() and fd.isdigit()):
+        raise UsageError(f"the mount option passphrase-fd needs a number, not {fd!r}")
+    return SecretOptions(
+        passphrase_file=values.get("passphrase-file"),
+        passphrase_fd=None if fd is None else int(fd),
+        passphrase_command=values.get("passphrase-command"),
+        recovery_file=values.get("recovery-file"),
+    )
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside of double quotes, which are taken away."""
+    pieces = [""]
+    quoted = False
+    for character in text:
+        if character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    if quoted:
+        raise UsageError("a double quote in the mount options is not closed")
+    return [piece.strip() for piece in pieces if piece.strip()]
