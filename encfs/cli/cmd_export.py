@@ -24,7 +24,7 @@ import click
 from encfs.cli import options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.errors import DataError, ExitCode, NotEmptyError, UsageError
-from encfs.volume.volume import Entry
+from encfs.volume.paths import Entry
 
 _ZEROS: Final = bytes(1 << 20)
 
@@ -45,7 +45,7 @@ class _Report:
     files: int = 0
     directories: int = 0
     symlinks: int = 0
-    bytes: int = 0
+    size: int = 0
     failures: list[tuple[bytes, str]] = field(default_factory=list)
     skipped: list[tuple[bytes, str]] = field(default_factory=list)
     damaged: bool = False
@@ -84,8 +84,8 @@ def command(*, volume: str, path: str, dest: str, as_json: bool, secret: SecretO
     DEST is the name of the copy. It must not exist, with two exceptions: a directory may be copied into an empty one,
     and a file goes into an existing directory under its own name. "/" is the whole volume.
 
-    VOLUME is a volume directory or a mount point. Modes, times, symlinks and hard links are kept, and owners if root runs
-    it; extended attributes are not. What is damaged is reported, and the rest is copied (exit status 25).
+    VOLUME is a volume directory or a mount point. Modes, times, symlinks and hard links are kept, and owners if root
+    runs it; extended attributes are not. What is damaged is reported, and the rest is copied (exit status 25).
     """
     target = targets.find(volume)
     inside = os.fsencode(path).strip(b"/")
@@ -228,7 +228,7 @@ class _Export:
         self._shown.remark(f"not exported: {output.printable(path) or '/'}: {reason}")
 
     def _show(self) -> None:
-        self._shown.update(self._report.bytes, self._total, output.plural(self._report.files, "file"))
+        self._shown.update(self._report.size, self._total, output.plural(self._report.files, "file"))
 
     def _copy(self, item: _Item) -> None:
         mode = item.entry.mode
@@ -258,13 +258,13 @@ class _Export:
             return
         with _writing():
             fd = os.open(item.to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        before = self._report.bytes
+        before = self._report.size
         try:
             self._fill(fd, item.path)
             self._dress(item)
         except BaseException:
             os.unlink(item.to)
-            self._report.bytes = before
+            self._report.size = before
             raise
         finally:
             os.close(fd)
@@ -279,7 +279,7 @@ class _Export:
                 if piece != _ZEROS[: len(piece)]:
                     _write_all(fd, piece, size)
             size += len(piece)
-            self._report.bytes += len(piece)
+            self._report.size += len(piece)
             self._show()
         with _writing():
             os.truncate(fd, size)
@@ -351,7 +351,7 @@ def _summarize(report: _Report, to: bytes) -> None:
     counts = [output.plural(report.files, "file"), output.plural(report.directories, "directory", "directories")]
     if report.symlinks:
         counts.append(output.plural(report.symlinks, "symlink"))
-    output.say(f"Exported {', '.join(counts)} ({output.human_size(report.bytes)}) to {output.printable(to)}.")
+    output.say(f"Exported {', '.join(counts)} ({output.human_size(report.size)}) to {output.printable(to)}.")
     for path, kind in report.skipped:
         output.remark(f"left out: {output.printable(path)} is a {kind}")
     if report.failures:
@@ -368,7 +368,7 @@ def _as_json(volume: str, path: str, to: bytes, report: _Report) -> dict[str, ob
         "files": report.files,
         "directories": report.directories,
         "symlinks": report.symlinks,
-        "bytes": report.bytes,
+        "bytes": report.size,
         "failures": [{"path": os.fsdecode(name), "reason": reason} for name, reason in report.failures],
         "skipped": [{"path": os.fsdecode(name), "kind": kind} for name, kind in report.skipped],
     }

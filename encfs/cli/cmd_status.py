@@ -20,7 +20,7 @@ from encfs.cli import options, output, progress, targets
 from encfs.cli.control import mounted_volumes
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import ExitCode
-from encfs.format.config import Config, KdfAlg
+from encfs.format.config import Config, Kdf, KdfAlg
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.format.session import SessionRecord, SessionState
 
@@ -59,8 +59,8 @@ cloakfs status ~/practice.vault --json""",
 def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: SecretOptions) -> ExitCode:
     """Tell where volumes are mounted, since when and by whom, and what they are made of.
 
-    Without an argument: everything that is mounted by this user. No passphrase is needed; the sealed records of a locked
-    volume (how its last session ended) are shown if one is given.
+    Without an argument: everything that is mounted by this user. No passphrase is needed; the sealed records of a
+    locked volume (how its last session ended) are shown if one is given.
     """
     if targets_:
         found = [targets.find(text) for text in targets_]
@@ -173,7 +173,7 @@ def _config(config: Config) -> dict[str, Any]:
     }
 
 
-def _kdf(kdf: Any) -> dict[str, Any]:
+def _kdf(kdf: Kdf) -> dict[str, Any]:
     if kdf.alg is not KdfAlg.ARGON2ID:
         return {"alg": str(kdf.alg)}
     return {"alg": str(kdf.alg), "memory_kib": kdf.memory_kib, "passes": kdf.passes, "lanes": kdf.lanes}
@@ -225,11 +225,13 @@ def _show(volume: dict[str, Any]) -> None:
         rows.append(("", "written by a newer cloakfs: this version can only read it"))
     sizes = volume["sizes"]
     if sizes is not None:
+        files = output.plural(sizes["lower_files"], "file")
         note = "" if sizes["complete"] else " (a part could not be read)"
-        rows.append(
-            ("on the disk", f"{output.human_size(sizes['lower_bytes'])} in {output.plural(sizes['lower_files'], 'file')}{note}")
-        )
-        rows.append(("free there", f"{output.human_size(sizes['disk_free'])} of {output.human_size(sizes['disk_total'])}"))
+        free, total = output.human_size(sizes["disk_free"]), output.human_size(sizes["disk_total"])
+        rows += [
+            ("on the disk", f"{output.human_size(sizes['lower_bytes'])} in {files}{note}"),
+            ("free there", f"{free} of {total}"),
+        ]
     output.print_table(rows)
 
 

@@ -97,10 +97,13 @@ def _replies(connection: socket.socket) -> Iterator[Reply]:
 
 def ask(path: Path, request: Mapping[str, object], *, timeout: float | None = None) -> Reply:
     """Send one request and return the last reply. Raises as :func:`talk`."""
-    last: Reply = {}
-    for last in talk(path, request, timeout=timeout):
-        pass
-    return last
+    return list(talk(path, request, timeout=timeout))[-1]
+
+
+def status(path: Path) -> Reply:
+    """What the daemon behind a control socket says about itself. Raises as :func:`talk`."""
+    found: Reply = ask(path, {"verb": "status"}, timeout=_STATUS_TIMEOUT)["status"]
+    return found
 
 
 def mounted_volumes() -> list[Mounted]:
@@ -108,7 +111,7 @@ def mounted_volumes() -> list[Mounted]:
     found = []
     for path in runtime.sockets():
         try:
-            found.append(Mounted(path, ask(path, {"verb": "status"}, timeout=_STATUS_TIMEOUT)["status"]))
+            found.append(Mounted(path, status(path)))
         except NotAnsweringError:
             continue  # Left by a daemon that was killed.
     return sorted(found, key=lambda mounted: mounted.mountpoint)

@@ -7,20 +7,18 @@ the call was spelled, what the daemon does.
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import Any, Final
 
-from encfs.cli import control, output, progress
+from encfs import runtime
+from encfs.cli import control, output
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
-from encfs.errors import CloakfsError, MountpointError, NoFuseError, UsageError, VolumeInUseError
-from encfs.volume.volume import Volume
+from encfs.errors import MountpointError, NoFuseError, VolumeInUseError
 
-if TYPE_CHECKING:
-    from encfs.fuse.daemon import MountOptions
-
-_STATUS_TIMEOUT: Final = 10.0
 _FUSE_HINT: Final = (
     "On Debian: apt-get install fuse3 libfuse3-dev pkg-config gcc python3-dev, then: pip install 'cloakfs[mount]'\n"
     "  Without FUSE a volume can still be read: cloakfs cat, cloakfs export."
@@ -44,7 +42,6 @@ class MountRequest:
     foreground: bool = False
     log: str = "syslog"
     kernel_options: tuple[str, ...] = ()
-    debug: bool = False
 
 
 def mount(request: MountRequest) -> dict[str, Any]:
@@ -56,30 +53,84 @@ def mount(request: MountRequest) -> dict[str, Any]:
     Raises:
         CloakfsError, OSError: with the reason; then nothing is mounted.
     """
-    volume, mountpoint = os.path.realpath(request.volume), _real(request.mountpoint)
+    volume, mountpoint = os.path.realpath(request.volume), os.path.realpath(request.mountpoint)
     config = config_of(request.volume)
     _check_apart(volume, mountpoint)
     daemon = _daemon()
-    options = _mount_options(request, volume, mountpoint)
+    options = daemon.MountOptions(
+        volume=volume,
+        mountpoint=mountpoint,
+        read_only=request.read_only,
+        allow_other=request.allow_other,
+        kernel_options=request.kernel_options,
+        log=request.log if request.log == "syslog" else os.path.abspath(request.log),
+    )
     daemon.check_mountpoint(options)
+    _check_log(options.log)
     _check_free(volume)
     require_source(request.secret)
     opened = unlock(request.volume, request.secret, read_only=request.read_only, mountpoint=mountpoint)
-    if request.read_only is False and opened.ctx.read_only:
+    if opened.ctx.read_only and not request.read_only:
         output.warn("a newer cloakfs wrote this volume; this version can only read it")
     if request.foreground:
-        output.remark(f"Mounted at {output.printable(mountpoint)} until Ctrl-C, or: cloakfs lock")
+        output.remark(f"Mounting at {output.printable(mountpoint)}. Ctrl-C locks it, or: cloakfs lock")
     default_signals()
-    _start(daemon, opened, options, foreground=request.foreground)
+    # From here on the volume belongs to the daemon, which closes it also when mounting fails.
+    daemon.start(opened, options, foreground=request.foreground)
     if request.foreground:
         return {}
-    with progress.activity("Asking the mount"):
-        reply = control.ask(control.runtime.socket_path(config.volume_id), {"verb": "status"}, timeout=_STATUS_TIMEOUT)
-    status: dict[str, Any] = reply["status"]
+    status: dict[str, Any] = control.status(runtime.socket_path(config.volume_id))
     return status
 
 
-def _real(path: str) -> str:
-    """The mount point without symlinks. Its last part is not looked at: it may be a mount that hangs."""
-    absolute = os.path.abspath(path)
-    return os.path.join(os.path.realpath(os.path.dirname(absolute)), os.path.basename(absolute))
+def tell(status: dict[str, Any]) -> None:
+    """Say in plain words what was mounted, and what a crash had left."""
+    where = output.printable(status["mountpoint"])
+    access = ", read-only" if status["read_only"] else ""
+    output.say(f"Mounted {output.printable(status['volume'])} at {where}{access}.")
+    recovery = status.get("recovery")
+    if recovery:
+        output.say(f"Recovered: {recovery_text(recovery)}. What had been saved (fsync) is all there.")
+    output.say(f"Lock it with: cloakfs lock {where}")
+
+
+def _check_apart(volume: str, mountpoint: str) -> None:
+    """Raises: MountpointError: one lies in the other, so that the mount would hide the volume or fill it."""
+    if mountpoint == volume:
+        raise MountpointError("volume and mount point are the same directory", hint="Make another one: mkdir ...")
+    if mountpoint.startswith(volume.rstrip("/") + "/"):
+        raise MountpointError("the mount point lies inside the volume directory", hint="Choose one outside of it.")
+    if volume.startswith(mountpoint.rstrip("/") + "/"):
+        raise MountpointError("the volume lies inside the mount point", hint="The mount would hide it. Choose another.")
+
+
+def _daemon() -> ModuleType:
+    """The part that needs pyfuse3, which is not installed everywhere.
+
+    Raises:
+        NoFuseError: it is missing, or the FUSE library is.
+    """
+    try:
+        from encfs.fuse import daemon  # noqa: PLC0415 - no other command may need FUSE
+    except ImportError as exc:
+        missing = exc.name or str(exc)
+        raise NoFuseError(f"mounting needs FUSE, and a part of it is missing ({missing})", hint=_FUSE_HINT) from exc
+    return daemon
+
+
+def _check_log(log: str) -> None:
+    """Raises: OSError: the log cannot be written, which a daemon could tell nobody."""
+    if log != "syslog":
+        with open(log, "ab"):
+            pass
+
+
+def _check_free(volume: str) -> None:
+    """Raises: VolumeInUseError: a daemon of this host serves the volume, so no passphrase needs to be asked for."""
+    for mounted in control.mounted_volumes():
+        if os.path.realpath(mounted.volume) == volume:
+            raise VolumeInUseError(
+                f"{output.printable(volume)}: already mounted at {output.printable(mounted.mountpoint)}"
+                f" on host {socket.gethostname()} by process {mounted.pid}",
+                hint=f"Lock it there first: cloakfs lock {output.printable(mounted.mountpoint)}",
+            )

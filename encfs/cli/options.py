@@ -34,12 +34,12 @@ def command(name: str, *, example: str) -> Callable[[_F], click.Command]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/json.md).")
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """A number of bytes with a unit: 64M, 1G, 4096."""
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         found = _SIZE.fullmatch(str(value).strip())

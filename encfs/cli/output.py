@@ -49,7 +49,7 @@ def bold(text: str) -> str:
 
 
 def printable(name: bytes | str) -> str:
-    """A name with everything that a terminal might obey, or that is no text, written as ``\\xNN``."""
+    r"""A name with everything that a terminal might obey, or that is no text, written as ``\xNN``."""
     text = os.fsdecode(name)
     if text.isprintable():
         return text
@@ -60,14 +60,12 @@ def human_size(count: int) -> str:
     """Bytes in binary units, with three digits at most: 0 B, 4 KiB, 1.5 GiB."""
     if count < 1024:
         return f"{count} B"
-    value = float(count)
-    unit = ""
-    for unit in _UNITS:
-        value /= 1024
-        if value < 1000:
-            break
+    value = count / 1024
+    steps = 0
+    while value >= 1000 and steps + 1 < len(_UNITS):
+        value, steps = value / 1024, steps + 1
     digits = f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
-    return f"{digits.removesuffix('.0')} {unit}"
+    return f"{digits.removesuffix('.0')} {_UNITS[steps]}"
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

@@ -27,7 +27,7 @@ from encfs.core.slots import passphrase_bytes, passphrase_from_raw
 from encfs.errors import CloakfsError, NotAVolumeError, UnlockError, UsageError, WrongSecretError
 from encfs.format.config import Config, SlotKind
 from encfs.format.recovery_key import GROUPS, decode_recovery_key
-from encfs.volume.volume import Volume, read_config
+from encfs.volume import Volume, read_config
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SECRET_MAX: Final = 1 << 16
@@ -93,18 +93,22 @@ def passphrase_options(function: _F) -> _F:
     @click.option("--passphrase-command", metavar="COMMAND", help="Run a command (no shell) and take what it prints.")
     @functools.wraps(function)
     def collected(
-        *, passphrase_file: str | None, passphrase_fd: int | None, passphrase_command: str | None, **rest: Any
-    ) -> Any:
+        *, passphrase_file: str | None, passphrase_fd: int | None, passphrase_command: str | None, **rest: object
+    ) -> object:
         options = SecretOptions(
             passphrase_file=passphrase_file,
             passphrase_fd=passphrase_fd,
             passphrase_command=passphrase_command,
-            recovery_file=rest.pop("recovery_file", None),
-            recovery=rest.pop("recovery", False),
+            recovery_file=_text(rest.pop("recovery_file", None)),
+            recovery=bool(rest.pop("recovery", False)),
         )
         return function(secret=options, **rest)
 
     return collected  # type: ignore[return-value]  # the same command, with other parameters
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def secret_options(function: _F) -> _F:

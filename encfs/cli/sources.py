@@ -20,7 +20,8 @@ from encfs.cli import targets
 from encfs.cli.output import printable
 from encfs.cli.secrets import SecretOptions, config_of, unlock
 from encfs.errors import DataError, NotFoundError
-from encfs.volume.volume import Entry, Volume
+from encfs.volume import Volume
+from encfs.volume.paths import Entry
 
 _PIECE: Final = 1 << 20
 _LINKS_MAX: Final = 40

@@ -92,7 +92,7 @@ def not_reachable(target: Target) -> NotMountedError:
     kernel = mounts.mount_at(target.mountpoint)
     if kernel is not None and kernel.uid is not None and kernel.uid != os.geteuid():
         name = user_name(kernel.uid)
-        return NotMountedError(f"{where} was mounted by {name}, and only {name} can do that", hint="Run it as that user.")
+        return NotMountedError(f"{where} was mounted by {name}, who alone can do that", hint="Run it as that user.")
     return NotMountedError(
         f"the daemon that served {where} is gone",
         hint=f"Clear the mount point with: cloakfs lock {where}   The next mount checks the volume.",

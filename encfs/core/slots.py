@@ -119,9 +119,7 @@ def open_authenticator(suite: Suite, volume_id: VolumeId, slot: Slot, root_key: 
         SlotDamagedError: ``auth`` does not open.
     """
     try:
-        authenticator = suite.unseal(
-            suite.expand(root_key, Label.SLOT_AUTH), _auth_aad(volume_id, slot.id), slot.auth
-        )
+        authenticator = suite.unseal(suite.expand(root_key, Label.SLOT_AUTH), _auth_aad(volume_id, slot.id), slot.auth)
     except AuthenticationError as exc:
         raise _damaged() from exc
     return authenticator

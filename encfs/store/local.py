@@ -73,11 +73,21 @@ class LocalStore:
         return os.open(name, os.O_PATH | os.O_DIRECTORY | _NOFOLLOW, dir_fd=dirfd)
 
     def open(self, dirfd: int, name: bytes, flags: int, mode: int = 0o600) -> int:
-        return os.open(name, flags | _NOFOLLOW, mode, dir_fd=dirfd)
+        fd = os.open(name, flags | _NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=dirfd)
+        if not flags & (os.O_CREAT | os.O_DIRECTORY):
+            self._require_regular(fd)
+        return fd
+
+    @staticmethod
+    def _require_regular(fd: int) -> None:
+        """A pipe or device in place of a file must neither hold us up nor be read."""
+        if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EIO, "not a regular file")
 
     def open_writable(self, dirfd: int, name: bytes) -> int:
         try:
-            return os.open(name, os.O_RDWR | _NOFOLLOW, dir_fd=dirfd)
+            return self.open(dirfd, name, os.O_RDWR)
         except PermissionError:
             lower = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
             if lower.st_uid != os.geteuid() or not stat_module.S_ISREG(lower.st_mode):
@@ -85,7 +95,7 @@ class LocalStore:
         mode = stat_module.S_IMODE(lower.st_mode)
         os.chmod(name, mode | 0o600, dir_fd=dirfd)
         try:
-            return os.open(name, os.O_RDWR | _NOFOLLOW, dir_fd=dirfd)
+            return self.open(dirfd, name, os.O_RDWR)
         finally:
             os.chmod(name, mode, dir_fd=dirfd)
 

@@ -11,7 +11,7 @@ import os
 import stat as stat_module
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from encfs.core import frames, symlinks
 from encfs.crypto import rng
@@ -48,6 +48,16 @@ class RecoveryReport:
         return sum(self.repaired.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Stranded:
+    """Something under the MAC of a long name, whose record names another place (``parent``, ``name``)."""
+
+    node: Node
+    parent: DirId
+    name: bytes = field(repr=False)
+    is_directory: bool
+
+
 class Recovery:
     """One recovery pass. The context is tolerant while it runs."""
 
@@ -58,18 +68,22 @@ class Recovery:
         self._repaired: Counter[str] = Counter()
         self._objects = 0
         self._failed = 0
+        self._known: dict[DirId, Node] = {}
+        self._stranded: list[_Stranded] = []
 
     def run(self, progress: Callable[[str, int], None] | None = None) -> RecoveryReport:
         """Walk the whole volume. ``progress`` gets ("recovering", objects so far) now and then."""
         pending = [self._tree.root]
         while pending:
-            node = pending.pop()
-            try:
-                pending.extend(self._directory(node))
-            except (DataError, OSError) as exc:
-                self._fail(node, exc)
-            if progress is not None:
-                progress("recovering", self._objects)
+            while pending:
+                node = pending.pop()
+                try:
+                    pending.extend(self._directory(node))
+                except (DataError, OSError) as exc:
+                    self._fail(node, exc)
+                if progress is not None:
+                    progress("recovering", self._objects)
+            pending = self._bring_home()
         report = RecoveryReport(self._objects, dict(self._repaired), self._failed)
         logger.warning(
             "recovered after a crash: %d objects, %d repairs %s", report.objects, report.total, report.repaired
@@ -84,7 +98,8 @@ class Recovery:
     def _directory(self, node: Node) -> list[Node]:
         """Repair a directory and what is in it; its subdirectories are returned."""
         store = self._ctx.store
-        self._repair_record(node)
+        if not self._repair_record(node):
+            return []
         subdirectories = []
         for name in store.list(self._tree.dirfd(node)):
             if name.startswith(TEMP_PREFIX):
@@ -107,7 +122,8 @@ class Recovery:
 
     # -- directories ----------------------------------------------------------------------------------------
 
-    def _repair_record(self, node: Node) -> None:
+    def _repair_record(self, node: Node) -> bool:
+        """Make the record of a directory right; false if its place has to wait for :meth:`_bring_home`."""
         try:
             record = self._tree.read_record(node)
         except DataError:
@@ -116,21 +132,74 @@ class Recovery:
             record = self._rebuild(node)
             self._repaired["record"] += 1
         if node is not self._tree.root and node.parent is not None:
-            record = self._repair_directory_place(node, node.parent, record)
+            fixed = self._repair_directory_place(node, node.parent, record)
+            if fixed is None:
+                self._stranded.append(_Stranded(node, record.parent, record.name, is_directory=True))
+                return False
+            record = fixed
         node.dir_id = record.dir_id
+        self._known[record.dir_id] = node
+        return True
 
-    def _repair_directory_place(self, node: Node, parent: Node, record: DirectoryRecord) -> DirectoryRecord:
+    def _repair_directory_place(self, node: Node, parent: Node, record: DirectoryRecord) -> DirectoryRecord | None:
         parent_id = self._tree.dir_id(parent)
         names = self._ctx.ring.active.names
         if record.parent == parent_id and names.seal(parent_id, record.name) == node.lower_name:
             return record
         name = names.open(parent_id, node.lower_name)
-        if name is None:  # A long name is only in the record, and the record names another one.
-            raise SizeError("the long name of a directory is lost")
+        if name is None:  # A long name is only in the record, and the record names another place.
+            return None
         record = replace(record, parent=parent_id, name=name)
         self._changes.write_record(node, record)
         self._repaired["place"] += 1
         return record
+
+    def _bring_home(self) -> list[Node]:
+        """Finish interrupted renames of things with long names; directories among them are walked next.
+
+        Their records name the place they were on the way to. Where that is taken or gone, the text of the long
+        name is lost, and they get a name that says so, in the directory where they are.
+        """
+        stranded, self._stranded = self._stranded, []
+        directories = []
+        for item in stranded:
+            try:
+                self._bring_one_home(item)
+            except (DataError, OSError) as exc:
+                self._fail(item.node, exc)
+                continue
+            self._repaired["place"] += 1
+            if item.is_directory:
+                directories.append(item.node)
+        return directories
+
+    def _bring_one_home(self, item: _Stranded) -> None:
+        node, store = item.node, self._ctx.store
+        assert node.parent is not None
+        target, name = self._known.get(item.parent), item.name
+        if target is None or self._tree.find(target, name) is not None:
+            target = node.parent
+            name = b"recovered-" + rng.random_bytes(8).hex().encode()
+            self._write_place(item, target, name)
+        lower = self._ctx.ring.active.names.seal(self._tree.dir_id(target), name)
+        if node.in_file:
+            lower = LowerName(lower + LINK_SUFFIX)
+        source_fd, target_fd = self._tree.directories.pair(node.parent, target)
+        store.rename(source_fd, node.lower_name, target_fd, lower)
+        self._tree.directories.forget(node)
+        node.parent, node.lower_name = target, lower
+
+    def _write_place(self, item: _Stranded, parent: Node, name: bytes) -> None:
+        parent_id = self._tree.dir_id(parent)
+        if item.is_directory:
+            record = self._tree.read_record(item.node)
+            self._changes.write_record(item.node, replace(record, parent=parent_id, name=name))
+            return
+        fd = self._ctx.store.open_writable(self._tree.dirfd(parent), item.node.lower_name)
+        try:
+            OpenFile.load(self._ctx, fd, item.node.inode, writable=True).set_place(parent_id, name)
+        finally:
+            self._ctx.store.close(fd)
 
     def _rebuild(self, node: Node) -> DirectoryRecord:
         """A new record from what the children say of their parent, or with a fresh id if there are none."""
@@ -235,28 +304,10 @@ class Recovery:
         base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
         name = self._ctx.ring.active.names.open(parent_id, base)
         if name is None:
-            # The header of an interrupted rename already names the new place. A long name can only
-            # be read there, so the entry follows the header where the header's place is free.
-            self._move_to_header_place(parent, node, file)
+            self._stranded.append(_Stranded(node, file.header.parent, file.header.name, is_directory=False))
             return
         file.set_place(parent_id, name)
         self._repaired["place"] += 1
-
-    def _move_to_header_place(self, parent: Node, node: Node, file: OpenFile) -> None:
-        parent_id = self._tree.dir_id(parent)
-        if file.header.parent != parent_id:
-            raise SizeError("a long name is lost")
-        lower = self._ctx.ring.active.names.seal(parent_id, file.header.name)
-        if node.in_file:
-            lower = LowerName(lower + LINK_SUFFIX)
-        store, dirfd = self._ctx.store, self._tree.dirfd(parent)
-        try:
-            store.stat(dirfd, lower)
-        except FileNotFoundError:
-            store.rename(dirfd, node.lower_name, dirfd, lower)
-            self._repaired["place"] += 1
-            return
-        raise SizeError("a long name is lost")
 
     def _finish_create(self, parent: Node, node: Node) -> None:
         """A file without a header: its create was cut short, so it becomes the empty file it was to be."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from errno import EIO, ENOENT, ESTALE, EXDEV
 
 from encfs.core import frames, symlinks
-from encfs.errors import DataError, PlaceError, SizeError
+from encfs.errors import DataError, FormatError, PlaceError, SizeError
 from encfs.format.directory import DirectoryRecord
+from encfs.format.frame import FrameKind
 from encfs.format.header import HeaderFlag
 from encfs.format.limits import (
     ENCODED_NAME_MIN,
@@ -120,6 +121,8 @@ class Tree:
                 found = self.ctx.store.stat(dirfd, candidate)
             except FileNotFoundError:
                 continue
+            if candidate is not lower and not stat_module.S_ISREG(found.st_mode):
+                continue  # Only a file can be a symlink in a file; this entry is foreign.
             if found.st_dev != self._device:
                 raise OSError(EXDEV, "another filesystem is mounted inside the volume directory")
             return Found(candidate, found)
@@ -135,8 +138,7 @@ class Tree:
     def entries(self, node: Node) -> list[LowerName]:
         """Lower names of a directory that can be encrypted names; see :meth:`plain_name`."""
         self.dir_id(node)
-        names = self.ctx.store.list(self.dirfd(node))
-        return [LowerName(name) for name in names if len(name) >= ENCODED_NAME_MIN and not name.startswith(b"cloakfs.")]
+        return _encrypted_names(self.ctx.store.list(self.dirfd(node)))
 
     def plain_name(self, parent: Node, lower_name: LowerName, stat: os.stat_result | None = None) -> bytes | None:
         """The plain name of a lower entry, or None if it is foreign or unreadable (then an event is logged)."""
@@ -295,8 +297,10 @@ class Tree:
             return store.open_writable(dirfd, node.lower_name), True
 
     def check_file_place(self, node: Node, file: OpenFile) -> None:
-        """Raises: PlaceError."""
+        """Raises: PlaceError, FormatError."""
         header = file.header
+        if (header.kind is FrameKind.SYMLINK) is not node.in_file:
+            raise FormatError("a file under the name of a symlink, or the reverse")
         if header.flags & HeaderFlag.MULTI or self.ctx.tolerant or node.parent is None:
             return
         parent = self.dir_id(node.parent)
@@ -365,6 +369,8 @@ class Tree:
     def _read_link_file(self, node: Node) -> bytes:
         file = self.open_file(node, writable=False)
         try:
+            if not file.size:
+                raise FormatError("symlink without a target")
             return bytes(file.read(0, file.size))
         finally:
             self.close_file(node)
@@ -373,3 +379,12 @@ class Tree:
 def is_long(lower_name: LowerName) -> bool:
     """Whether an encoded name is the MAC of a long one (FORMAT.md section 7)."""
     return lower_name.startswith(LONG_PREFIX)
+
+
+def _encrypted_names(names: list[bytes]) -> list[LowerName]:
+    """Those lower names that can be encrypted names; where ``X`` and ``X.l`` are both there, ``X`` counts."""
+    found = [LowerName(name) for name in names if len(name) >= ENCODED_NAME_MIN and not name.startswith(b"cloakfs.")]
+    if any(name.endswith(LINK_SUFFIX) for name in found):
+        present = set(found)
+        found = [name for name in found if not name.endswith(LINK_SUFFIX) or name[: -len(LINK_SUFFIX)] not in present]
+    return found

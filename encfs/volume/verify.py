@@ -15,7 +15,7 @@ from enum import StrEnum
 from encfs.core import symlinks
 from encfs.core.cells import CellError
 from encfs.errors import DataError, PlaceError, SizeError
-from encfs.format.limits import RECORD_NAME, SESSIONS_NAME, TEMP_PREFIX
+from encfs.format.limits import LINK_SUFFIX, RECORD_NAME, SESSIONS_NAME, TEMP_PREFIX
 from encfs.units import LowerName
 from encfs.volume.file import OpenFile
 from encfs.volume.node import Node
@@ -100,6 +100,7 @@ class Verifier:
         self._findings: Counter[str] = Counter()
         self._totals = (0, 0)
         self._seen: set[int] = set()
+        self._pending: list[tuple[Node, bytes]] = []
 
     @property
     def summary(self) -> Summary:
@@ -118,11 +119,22 @@ class Verifier:
         self._totals = self._estimate(starts)
         yield self._progress()
         for node, path in starts:
-            for item in self._object(node, path):
-                if isinstance(item, Finding):
-                    self._findings[item.severity] += 1
-                yield item
+            self._enqueue(node, path)
+        while self._pending:
+            node, path = self._pending.pop()
+            try:
+                for item in self._object(node, path):
+                    if isinstance(item, Finding):
+                        self._findings[item.severity] += 1
+                    yield item
+            finally:
+                self._tree.nodes.forget(node.inode, 1)
         yield self._progress()
+
+    def _enqueue(self, node: Node, path: bytes) -> None:
+        """Look at an object later. Counted like a reference of the kernel: a rename meanwhile moves this very node."""
+        node.lookups += 1
+        self._pending.append((node, path))
 
     def _progress(self) -> Progress:
         c = self._counts
@@ -177,6 +189,8 @@ class Verifier:
         return self._error(f"{what}-damaged", node, path, str(exc))
 
     def _object(self, node: Node, path: bytes) -> Iterator[Step]:
+        if node.ghost is not None:
+            return  # Removed since it was found.
         try:
             stat = self._tree.stat(node)
         except OSError as exc:
@@ -204,8 +218,11 @@ class Verifier:
         except (DataError, OSError) as exc:
             yield self._failure(node, path, exc, "directory")
             return
+        present = frozenset(names)
         for lower in names:
-            if lower.startswith(b"cloakfs."):
+            if lower.endswith(LINK_SUFFIX) and lower.removesuffix(LINK_SUFFIX) in present:
+                yield self._foreign(node, path, lower)
+            elif lower.startswith(b"cloakfs."):
                 yield from self._fixed_name(node, path, lower)
             else:
                 yield from self._entry(node, path, LowerName(lower))
@@ -244,13 +261,15 @@ class Verifier:
             return
         if found is None:
             return  # Removed since the directory was listed.
-        node = found[0]
-        # Counted like a reference of the kernel, so that a rename meanwhile moves this node and no other one.
-        node.lookups += 1
+        child = path + b"/" + name if path else name
+        if stat_module.S_ISDIR(found[1].st_mode):
+            self._enqueue(found[0], child)
+            return
+        found[0].lookups += 1
         try:
-            yield from self._object(node, path + b"/" + name if path else name)
+            yield from self._object(found[0], child)
         finally:
-            self._tree.nodes.forget(node.inode, 1)
+            self._tree.nodes.forget(found[0].inode, 1)
 
     # -- files ---------------------------------------------------------------------------------------------
 

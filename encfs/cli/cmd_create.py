@@ -1,0 +1,307 @@
+"""``cloakfs create``: a new volume.
+
+Owns: the questions and their order. Must not know: what is in a config, how a key is derived.
+
+Rule: the volume is made last, after everything that can go wrong or be given up, so that nothing half-made is left.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import click
+
+from encfs.cli import options, output, progress, strength, terminal
+from encfs.cli.calibration import Calibrated, calibrate
+from encfs.cli.recovery_key import prove, write_file
+from encfs.cli.secrets import SecretOptions, passphrase_options, secret_from_options
+from encfs.core.slots import passphrase_bytes
+from encfs.crypto import rng
+from encfs.errors import ExitCode, NotEmptyError, UsageError, WeakPassphraseError
+from encfs.format.config import Config
+from encfs.format.limits import (
+    CONFIG_NAME,
+    KDF_MEMORY_KIB_MAX,
+    KDF_MEMORY_KIB_MIN,
+    KDF_PASSES_MAX,
+    KDF_PASSES_MIN,
+    LABEL_MAX,
+    RECOVERY_KEY_SIZE,
+)
+from encfs.volume import Volume
+
+_CELL_SIZES: Final = {"4K": 4096, "16K": 16384, "64K": 65536}
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wishes:
+    """The options of one call."""
+
+    volume: str
+    cell_size: int
+    label: str
+    memory_kib: int | None
+    passes: int | None
+    secret: SecretOptions = field(repr=False)
+    allow_weak: bool
+    no_recovery: bool
+    recovery_out: str | None
+
+
+@options.command(
+    "create",
+    example="""
+cloakfs create ~/practice.vault
+cloakfs create /srv/p.vault --passphrase-file /run/keys/p --recovery-out /media/stick/p.key""",
+)
+@click.argument("volume")
+@click.option(
+    "--cell-size",
+    type=click.Choice(list(_CELL_SIZES), case_sensitive=False),
+    default="4K",
+    show_default=True,
+    help="Unit of encryption. 64K suits archives of large files that are written once.",
+)
+@click.option("--label", default="passphrase", show_default=True, help="Name of the passphrase; not secret.")
+@click.option("--kdf-memory", metavar="SIZE", type=options.Size(), help="Memory for Argon2id (64M to 4G).")
+@click.option(
+    "--kdf-passes",
+    metavar="N",
+    type=click.IntRange(KDF_PASSES_MIN, KDF_PASSES_MAX),
+    help="Passes of Argon2id (3 to 64).",
+)
+@click.option("--allow-weak", is_flag=True, help="Take the passphrase even if it is easy to guess.")
+@click.option("--no-recovery", is_flag=True, help="Make no recovery key.")
+@click.option("--recovery-out", metavar="FILE", help="Write the recovery key to a new file; show and ask nothing.")
+@options.json_option
+@passphrase_options
+def command(
+    *,
+    volume: str,
+    cell_size: str,
+    label: str,
+    kdf_memory: int | None,
+    kdf_passes: int | None,
+    secret: SecretOptions,
+    allow_weak: bool,
+    no_recovery: bool,
+    recovery_out: str | None,
+    as_json: bool,
+) -> ExitCode:
+    """Make a new volume in VOLUME, an empty or new directory.
+
+    Asks for a passphrase twice and measures how hard it is to guess. Shows a recovery key, which opens the volume when
+    the passphrase is lost, and asks for it back: only then is the volume made. Unless --kdf-memory and --kdf-passes fix
+    it, the cost of trying a passphrase is set to about a second of this machine.
+    """
+    wishes = _Wishes(
+        volume=volume,
+        cell_size=_CELL_SIZES[cell_size],
+        label=label,
+        memory_kib=_memory_kib(kdf_memory),
+        passes=kdf_passes,
+        secret=secret,
+        allow_weak=allow_weak,
+        no_recovery=no_recovery,
+        recovery_out=recovery_out,
+    )
+    _check(wishes)
+    passphrase = _new_passphrase(wishes)
+    with progress.activity("Measuring this machine, to make guessing slow"):
+        cost = calibrate(memory_kib=wishes.memory_kib, passes=wishes.passes)
+    recovery_key = None if wishes.no_recovery else rng.random_bytes(RECOVERY_KEY_SIZE)
+    if recovery_key is not None and wishes.recovery_out is None:
+        prove(recovery_key, wishes.volume)
+    config = _make(wishes, passphrase, cost, recovery_key)
+    (_print_json if as_json else _print_text)(wishes, config, cost)
+    return ExitCode.OK
+
+
+def _memory_kib(size: int | None) -> int | None:
+    if size is None:
+        return None
+    kib = size // 1024
+    if not KDF_MEMORY_KIB_MIN <= kib <= KDF_MEMORY_KIB_MAX:
+        raise UsageError(f"--kdf-memory {output.human_size(size)}: it must be from 64M to 4G")
+    return kib
+
+
+def _check(wishes: _Wishes) -> None:
+    """Everything that can be said before a passphrase is asked for.
+
+    Raises:
+        UsageError, NotEmptyError, OSError.
+    """
+    if len(wishes.label) > LABEL_MAX or not wishes.label.isprintable():
+        raise UsageError(f"--label: at most {LABEL_MAX} characters, and no control characters")
+    if wishes.no_recovery and wishes.recovery_out is not None:
+        raise UsageError("--no-recovery and --recovery-out contradict each other")
+    if wishes.secret.asks:
+        terminal.require("a passphrase", hint="Give --passphrase-file, --passphrase-fd or --passphrase-command.")
+    elif not wishes.no_recovery and wishes.recovery_out is None:
+        raise UsageError(
+            "the passphrase comes from an option, so nothing is asked: say what shall happen to the recovery key",
+            hint="Give --recovery-out FILE (keep it elsewhere), or --no-recovery to make none.",
+        )
+    _check_place(wishes.volume)
+    if wishes.recovery_out is not None:
+        _check_recovery_out(wishes.recovery_out, wishes.volume)
+
+
+def _check_place(volume: str) -> None:
+    name = output.printable(volume)
+    try:
+        entries = os.listdir(volume)
+    except FileNotFoundError:
+        parent = os.path.dirname(os.path.abspath(volume))
+        if not os.path.isdir(parent):
+            raise UsageError(f"{output.printable(parent)}: there is no such directory", hint="Make it first.") from None
+        return
+    except NotADirectoryError as exc:
+        raise NotEmptyError(f"{name}: this is a file", hint="Give the name of a new directory.") from exc
+    if os.fsdecode(CONFIG_NAME) in entries:
+        raise NotEmptyError(f"{name}: there is a volume already", hint="Nothing was changed. Choose another directory.")
+    if entries:
+        raise NotEmptyError(f"{name}: this directory is not empty", hint="Give the name of a new or empty directory.")
+
+
+def _check_recovery_out(path: str, volume: str) -> None:
+    inner, outer = os.path.realpath(path), os.path.realpath(volume)
+    if inner.startswith(outer + "/") or inner == outer:
+        raise UsageError(
+            "the recovery key would lie in the volume that it opens",
+            hint="Choose a place that is not lost together with the volume.",
+        )
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISCHR(mode):
+        raise NotEmptyError(f"{output.printable(path)}: this exists already", hint="Nothing is ever overwritten.")
+
+
+# -- passphrase ------------------------------------------------------------------------------------------------
+
+
+def _new_passphrase(wishes: _Wishes) -> bytes:
+    """The passphrase from its option, or asked for twice.
+
+    Raises:
+        WeakPassphraseError: it is too easy to guess, and that is not allowed.
+        UsageError: what was typed the second time was never the same.
+    """
+    if not wishes.secret.asks:
+        secret = secret_from_options(wishes.secret).value
+        _check_strength(secret, wishes, output.warn)
+        return secret
+    terminal.tell(
+        f"Choose a passphrase for {output.printable(wishes.volume)}: {strength.ENOUGH_CHARACTERS} characters or more,\n"
+        "such as four or five unrelated words. It is not shown while you type."
+    )
+    for last in (False,) * (_TRIES - 1) + (True,):
+        try:
+            secret = _typed_twice(wishes)
+        except (UsageError, WeakPassphraseError) as exc:
+            if last:
+                raise
+            terminal.tell(f"{exc}." + (f"\n  {exc.hint}" if exc.hint else ""))
+        else:
+            return secret
+    raise AssertionError("internal error: the last try neither returned nor raised")
+
+
+def _typed_twice(wishes: _Wishes) -> bytes:
+    secret = passphrase_bytes(terminal.ask_hidden("New passphrase: "))
+    _check_strength(secret, wishes, lambda text: terminal.tell(f"Warning: {text}."))
+    if passphrase_bytes(terminal.ask_hidden("The same again: ")) != secret:
+        raise UsageError("the two are not the same")
+    return secret
+
+
+def _check_strength(secret: bytes, wishes: _Wishes, warn: Callable[[str], None]) -> None:
+    about = [os.path.basename(os.path.abspath(wishes.volume)), wishes.label, os.environ.get("USER", "")]
+    try:
+        strength.check(secret, about=about)
+    except WeakPassphraseError as exc:
+        if not wishes.allow_weak:
+            exc.hint += " (--allow-weak takes it all the same.)"
+            raise
+        warn(str(exc))
+
+
+# -- making it -------------------------------------------------------------------------------------------------
+
+
+def _make(wishes: _Wishes, secret: bytes, cost: Calibrated, recovery_key: bytes | None) -> Config:
+    """Write the recovery key, if it goes to a file, and then the volume; take the file back if that fails."""
+    out = wishes.recovery_out
+    if out is None or recovery_key is None:
+        return _create(wishes, secret, cost, recovery_key)
+    write_file(out, recovery_key, wishes.volume)
+    try:
+        return _create(wishes, secret, cost, recovery_key)
+    except BaseException:
+        if stat.S_ISREG(os.lstat(out).st_mode):
+            os.unlink(out)
+        raise
+
+
+def _create(wishes: _Wishes, secret: bytes, cost: Calibrated, recovery_key: bytes | None) -> Config:
+    with progress.activity("Making the volume"):
+        return Volume.create(
+            os.fsencode(wishes.volume),
+            secret=secret,
+            kdf=cost.kdf,
+            label=wishes.label,
+            recovery_key=recovery_key,
+            cell_size=wishes.cell_size,
+        )
+
+
+def _print_text(wishes: _Wishes, config: Config, cost: Calibrated) -> None:
+    kdf = cost.kdf
+    memory = output.human_size(kdf.memory_kib * 1024)
+    about = "" if cost.seconds is None else f", about {cost.seconds:.1f} s here"
+    output.say(f"Made the volume {output.bold(output.printable(wishes.volume))}.")
+    output.print_table(
+        [
+            ("cell size", output.human_size(config.cell_size)),
+            ("passphrase", f"Argon2id with {memory} and {output.plural(kdf.passes, 'pass', 'passes')}{about}"),
+            ("recovery key", _recovery_text(wishes)),
+        ]
+    )
+    output.say(f"Next: cloakfs mount {output.printable(wishes.volume)} MOUNTPOINT")
+
+
+def _recovery_text(wishes: _Wishes) -> str:
+    if wishes.no_recovery:
+        return "none: if the passphrase is lost, everything in the volume is lost"
+    if wishes.recovery_out is not None:
+        return f"in {output.printable(wishes.recovery_out)}: keep it away from the volume"
+    return "typed back rightly: keep the paper away from the volume"
+
+
+def _print_json(wishes: _Wishes, config: Config, cost: Calibrated) -> None:
+    kdf = cost.kdf
+    output.print_json(
+        {
+            "volume": os.path.abspath(wishes.volume),
+            "volume_id": config.volume_id.hex(),
+            "created": config.created,
+            "cell_size": config.cell_size,
+            "kdf": {
+                "alg": str(kdf.alg),
+                "memory_kib": kdf.memory_kib,
+                "passes": kdf.passes,
+                "lanes": kdf.lanes,
+                "seconds": None if cost.seconds is None else round(cost.seconds, 3),
+            },
+            "recovery": "none" if wishes.no_recovery else "shown" if wishes.recovery_out is None else "file",
+            "recovery_out": wishes.recovery_out,
+        }
+    )

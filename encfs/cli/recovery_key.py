@@ -1,0 +1,98 @@
+"""The recovery key of a new volume: shown once and proven, or written to a file.
+
+Owns: how it is laid out for paper. Must not know: what it opens; its digits are in ``encfs.format.recovery_key``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+from encfs.cli import terminal
+from encfs.cli.output import printable
+from encfs.cli.secrets import ask_recovery_key
+from encfs.crypto.kdf import constant_time_equal
+from encfs.errors import UsageError, WrongSecretError
+from encfs.format.recovery_key import encode_recovery_key
+
+_TRIES: Final = 3
+_ON_A_LINE: Final = 5
+
+
+def prove(key: bytes, volume: str) -> None:
+    """Show the key on a screen of its own, and ask for it back.
+
+    An empty answer shows it again: nothing depends on the key yet, and a slip of the pen can still be put right.
+
+    Raises:
+        WrongSecretError: three answers were wrong.
+        EOFError, KeyboardInterrupt: the user gives up.
+    """
+    with terminal.private_screen():
+        _show(key, volume)
+        terminal.tell("Type it from the paper, all groups; case, spaces and dashes do not matter.")
+        terminal.tell("(An empty line shows the key again. Ctrl-C gives up; then no volume is made.)\n")
+        wrong = 0
+        while wrong < _TRIES:
+            try:
+                if constant_time_equal(ask_recovery_key("Recovery key: "), key):
+                    return
+                problem = "this is a recovery key, but not this one"
+            except UsageError as exc:
+                problem = str(exc)
+            except EOFError:
+                _show(key, volume)
+                continue
+            wrong += 1
+            terminal.tell(f"Not right: {problem}.")
+    raise WrongSecretError(
+        "the recovery key was not typed back, so no volume was made",
+        hint="Write it down and try again; or --recovery-out FILE, or --no-recovery.",
+    )
+
+
+def _show(key: bytes, volume: str) -> None:
+    terminal.clear()
+    terminal.tell(
+        f"Recovery key of {printable(volume)}\n\n"
+        "It opens the volume when the passphrase is lost. Write it on paper, and keep the\n"
+        "paper where nobody finds it together with the volume. It is shown only here.\n\n"
+        f"{_for_paper(key)}\n"
+    )
+    terminal.ask("Press Enter when you have it on paper. The key then leaves the screen. ")
+    terminal.clear()
+
+
+def _for_paper(key: bytes) -> str:
+    """Lines of groups with their numbers above, which a message about a mistyped group names."""
+    groups = encode_recovery_key(key).split("-")
+    lines = []
+    for start in range(0, len(groups), _ON_A_LINE):
+        some = groups[start : start + _ON_A_LINE]
+        lines.append("    " + "   ".join(f"{number:<5}" for number in range(start + 1, start + len(some) + 1)).rstrip())
+        lines.append("    " + "   ".join(some) + "\n")
+    return "\n".join(lines)
+
+
+def write_file(path: str, key: bytes, volume: str) -> None:
+    """Write the key to a new file, readable by its owner only, as ``--recovery-file`` takes it.
+
+    Raises:
+        OSError: it exists, or cannot be written; then nothing of it is left.
+    """
+    day = time.strftime("%Y-%m-%d")
+    text = f"# cloakfs recovery key of {printable(volume)}, made {day}\n{encode_recovery_key(key)}\n"
+    # A terminal or printer device may be named too; only a regular file must be new.
+    new = os.O_EXCL | os.O_CREAT if not os.path.exists(path) else 0
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | new, 0o600)
+    try:
+        os.write(fd, text.encode("utf-8", "surrogateescape"))
+        if new:
+            os.fsync(fd)
+    except BaseException:
+        if new:
+            os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
