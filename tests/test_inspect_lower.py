@@ -121,7 +121,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 def test_passphrase_opens(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
-    """Section 4: Argon2id, HKDF, esk and erk of a passphrase slot lead to the root key."""
+    """Section 4: Argon2id, HKDF, esk, erk and auth of a passphrase slot lead to the root key."""
     found = case.json(case.root, "--passphrase-file", case.passphrase_file, capture=capture, key=False)
     assert found["config"]["MAC"] == "ok"
     assert found["record"]["dir_id"] == case.mini.root.id.hex()
@@ -236,14 +236,52 @@ def test_kdf_limits(case: Case, capture: pytest.CaptureFixture[bytes], field: st
     assert b"limits" in case.errors
 
 
-@pytest.mark.parametrize("field", ["esk", "erk"])
+@pytest.mark.parametrize("field", ["esk", "erk", "auth"])
 def test_damaged_slot(case: Case, capture: pytest.CaptureFixture[bytes], field: str) -> None:
-    """Section 4: where commit' is right but esk or erk does not open, the slot is damaged."""
+    """Section 4: where commit' is right but esk, erk or auth does not open, the slot is damaged."""
     old = case.mini.slots[1][field]
     case.mini.slots[1][field] = old[:60] + ("B" if old[60] == "A" else "A") + old[61:]
     case.mini.write_config()
     case.run(case.root, capture=capture, status=1)
     assert f"slot {field} does not authenticate".encode() in case.errors
+
+
+def test_auth_must_agree(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
+    """Section 4: an auth of another slot, or with another authenticator, is damage; without one it is no config."""
+    slot = case.mini.slots[1]
+    key = writer.hkdf_expand(case.mini.root_key, b"cloakfs/1 auth")
+    binding = case.mini.volume_id + reader.unb64(slot["id"], "id")
+    other = writer.b64(writer.sealed(key, b"cloakfs/1 auth" + binding, bytes(32)))
+    for auth, message in (
+        (case.mini.slots[0]["auth"], b"slot auth does not authenticate"),
+        (other, b"slot auth is not the authenticator of esk"),
+        ("A" * 79, b"slot auth: 59 bytes"),
+    ):
+        case.mini.slots[1] = slot | {"auth": auth}
+        case.mini.write_config()
+        case.run(case.root, capture=capture, status=1)
+        assert message in case.errors
+    case.mini.slots[1] = {name: value for name, value in slot.items() if name != "auth"}
+    case.mini.write_config()
+    case.run(case.root, capture=capture, status=1)
+    assert b"fields of the slot" in case.errors
+
+
+def test_root_key_of_an_outsider(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
+    """Section 4: a root key that was sealed with public data alone is not taken, though MAC and sum are right."""
+    mini, slot = case.mini, case.mini.slots[1]
+    honest = (case.root / "cloakfs.volume.bak").read_bytes()
+    mini.root_key = os.urandom(32)
+    binding = mini.volume_id + reader.unb64(slot["id"], "id")
+    public = reader.unb64(slot["pub"], "pub")
+    erk = writer.b64(writer.hpke_seal(public, b"cloakfs/1 erk" + binding + mini.rk_id, mini.root_key))
+    mini.slots[1] = slot | {"erk": erk}
+    mini.write_config()
+    case.run(case.root, capture=capture, status=1)
+    assert b"slot erk does not authenticate" in case.errors
+    (case.root / "cloakfs.volume.bak").write_bytes(honest)
+    found = case.json(case.root, capture=capture, status=1)
+    assert found["record"]["dir_id"] == mini.root.id.hex()
 
 
 def test_retired_epoch(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
@@ -455,10 +493,35 @@ def test_places(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
     assert case.json(case.root, "--tree", capture=capture)["problems"] == []
 
 
-def test_type_and_suffix(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
-    """Section 7: `.l` ends the lower name of a symlink in a file, and of nothing else."""
-    path = case.mini.file(case.mini.root, b"file", b"x")
-    case.run(path.rename(path.with_name(path.name + ".l")), capture=capture, status=1)
+@pytest.mark.parametrize("name", [b"x", b"x" * 200])
+def test_type_and_suffix(case: Case, capture: pytest.CaptureFixture[bytes], name: bytes) -> None:
+    """Section 7: `.l` ends the lower name of a symlink in a file and of nothing else, so neither becomes the other."""
+    file = case.mini.file(case.mini.root, name, b"/etc/passwd")
+    symlink = case.mini.file(case.mini.root, b"y", b"target", kind=2)
+    directory = case.mini.directory(case.mini.root, b"z").path
+    renamed = [path.rename(path.with_name(path.name + ".l")) for path in (file, directory)]
+    renamed.append(symlink.rename(symlink.with_suffix("")))
+    for path in renamed:
+        found = case.json(path, capture=capture, status=1)
+        assert any("type and end of the lower name differ" in problem for problem in found["problems"])
+
+
+def test_two_entries_of_one_name(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
+    """Section 7: a file and a symlink in a file can have one plain name below; the reader says so."""
+    case.mini.file(case.mini.root, b"x", b"content")
+    case.mini.file(case.mini.root, b"x", b"target", kind=2)
+    case.tree(capture, status=1)
+    assert b"second entry" in case.output
+
+
+def test_pipes_do_not_stop_the_reader(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
+    """Section 9.5: a pipe in the place of a file, record or config is never waited for."""
+    directory = case.mini.directory(case.mini.root, b"dir")
+    for path in (case.root / "cloakfs.volume", directory.path / "cloakfs.d"):
+        path.unlink()
+        os.mkfifo(path)
+    os.mkfifo(case.root / (case.mini.lower_name(case.mini.root.id, b"pipe") + ".l"))
+    case.tree(capture, status=1)
 
 
 def test_zero_fields(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:

@@ -55,10 +55,11 @@ BODIES = {
 STATES = {1: "OPEN", 2: "CLEAN", 3: "RECOVERED"}
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 CONFIG_NAMES = ("cloakfs.volume", "cloakfs.volume.bak")
+CONFIG_LIMIT = (1 << 20) + 256  # 1 MiB of JSON and the two other lines
 CONFIG = {"volume_id": str, "seq": int, "created": int, "suite": str, "cell_size": int, "features": dict}
 CONFIG |= {"min_reader": int, "root_dir_id": str, "rk_id": str, "slots": list, "epochs": list}
 SLOT = {"id": str, "kind": str, "label": str, "created": int, "kdf": dict, "pub": str, "commit": str}
-SLOT |= {"esk": str, "erk": str}
+SLOT |= {"esk": str, "erk": str, "auth": str}
 ARGON2 = {"alg": str, "memory_kib": int, "passes": int, "lanes": int, "salt": str}
 ARGON2_LIMITS = {"memory_kib": (65_536, 4_194_304), "passes": (3, 64), "lanes": (1, 16)}
 ENCRYPTED = re.compile(r"(?:[A-Za-z0-9_-]{43,235}|~[A-Za-z0-9_-]{43})(?:\.l)?")
@@ -158,7 +159,6 @@ def parse_config(raw: bytes) -> Config:
     if not parts:
         raise Damaged("config: not three lines of the right form")
     require(b64(hashlib.sha256(parts[1]).digest()[:16]).encode() == parts[4], "config: checksum is wrong")
-    require(len(parts[2]) <= 1 << 20, "config: longer than 1 MiB")
     try:
         fields = json.loads(parts[2])
     except (ValueError, RecursionError):
@@ -222,22 +222,32 @@ def slot_secret(slot: Info, secret: bytes) -> bytes:
     return hash_secret_raw(secret, salt, kdf["passes"], kdf["memory_kib"], kdf["lanes"], 32, Type.ID, 0x13)
 
 
-def open_slot(config: Config, slot: Info, secret: bytes) -> bytes | None:
-    """The root key from one slot, None if the secret is not this slot's (section 4)."""
+def open_slot(config: Config, slot: Info, secret: bytes) -> tuple[bytes, bytes] | None:
+    """The root key and the authenticator from one slot, None if the secret is not this slot's (section 4)."""
     binding = config.id("volume_id") + unb64(slot["id"], "slot id", 8)
     derived = HKDF(SHA256(), 64, binding, b"cloakfs/1 slot").derive(slot_secret(slot, secret))
     if not hmac.compare_digest(derived[32:], unb64(slot["commit"], "slot commit", 32)):
         return None
     bound = hashlib.sha256(canonical({name: slot[name] for name in ("kdf", "kind", "pub")})).digest()
-    esk = unb64(slot["esk"], "slot esk", 12 + 96 + 16)
+    esk = unb64(slot["esk"], "slot esk", 12 + 128 + 16)
     private = sealed_open(derived[:32], b"cloakfs/1 esk" + binding + bound, esk, "slot esk")
-    mlkem, x25519 = MLKEM768PrivateKey.from_seed_bytes(private[:64]), X25519PrivateKey.from_private_bytes(private[64:])
+    seed, curve, authenticator = private[:64], private[64:96], private[96:]
+    mlkem, x25519 = MLKEM768PrivateKey.from_seed_bytes(seed), X25519PrivateKey.from_private_bytes(curve)
     suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-    erk, info = unb64(slot["erk"], "slot erk", 1120 + 48), b"cloakfs/1 erk" + binding + config.id("rk_id", 8)
+    erk = unb64(slot["erk"], "slot erk", 1120 + 48)
+    info = b"cloakfs/1 erk" + binding + config.id("rk_id", 8) + authenticator
     try:
-        return suite.decrypt(erk, MLKEM768X25519PrivateKey(mlkem, x25519), info)
+        return suite.decrypt(erk, MLKEM768X25519PrivateKey(mlkem, x25519), info), authenticator
     except InvalidTag:
         raise Damaged("slot erk does not authenticate") from None
+
+
+def check_auth(config: Config, slot: Info, root_key: bytes, authenticator: bytes) -> None:
+    """The slot's auth holds the authenticator that esk holds (section 4); for after the MAC."""
+    aad = b"cloakfs/1 auth" + config.id("volume_id") + unb64(slot["id"], "slot id", 8)
+    sealed = unb64(slot["auth"], "slot auth", 12 + 32 + 16)
+    found = sealed_open(expand(root_key, b"cloakfs/1 auth"), aad, sealed, "slot auth")
+    require(hmac.compare_digest(found, authenticator), "slot auth is not the authenticator of esk")
 
 
 # Key tree and names (sections 5 and 7)
@@ -356,10 +366,15 @@ def open_lower(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def read_lower(path: Path, limit: int) -> bytes:
+    """The first bytes of a lower file."""
+    with open_lower(path) as descriptor, open(descriptor, "rb", closefd=False) as stream:
+        return stream.read(limit)
+
+
 def read_frame(path: Path) -> Frame:
     """The frame that is a whole lower file."""
-    with open_lower(path) as descriptor:
-        return Frame.parse(os.read(descriptor, 513))
+    return Frame.parse(read_lower(path, 513))
 
 
 # Files (sections 9.2 and 9.3)
@@ -427,7 +442,7 @@ class Volume:
         configs: list[Config] = []
         for name in CONFIG_NAMES:
             with self.guard(root / name):
-                configs.append(parse_config((root / name).read_bytes()))
+                configs.append(parse_config(read_lower(root / name, CONFIG_LIMIT)))
         require(configs, "; ".join(self.problems))
         configs.sort(key=lambda config: int(config.fields["seq"]), reverse=True)
         self.config = configs[0]
@@ -449,9 +464,11 @@ class Volume:
             check_readable(config)
             for number, slot in enumerate(config.fields["slots"]):
                 with self.guard(self.root / f"slot {number}"):
-                    root_key = open_slot(config, slot, secret) if slot["kind"] == kind else None
-                    if root_key is not None:
-                        return config, Keys(root_key, config)
+                    opened = open_slot(config, slot, secret) if slot["kind"] == kind else None
+                    if opened is not None:
+                        keys = Keys(opened[0], config)
+                        check_auth(config, slot, *opened)
+                        return config, keys
         raise Damaged("; ".join([*self.problems, f"this {kind} opens no slot"]))
 
     def shown(self, fields: Info) -> Info:
@@ -486,7 +503,6 @@ class Volume:
         header = low.header
         info["header"] = self.shown(header)
         with self.guard(path):
-            require(dir_id is None or in_file == path.name.endswith(".l"), "type and end of the lower name differ")
             self.check_place(path, dir_id, info, (header["dir_id"], header["name"]), multi=header["flags"] & MULTI)
         with self.guard(path):
             info["xattrs"] = self.xattrs(path, header["attribute_id"])
@@ -549,6 +565,7 @@ class Volume:
         """The plain name; header or record name the place where the object is found (sections 7, 8 and 9.1)."""
         if dir_id is None or self.keys is None:
             return
+        require(path.name.endswith(".l") == (info["kind"] == "symlink"), "type and end of the lower name differ")
         stem = path.name.removesuffix(".l")
         name = place[1] if stem.startswith("~") else self.keys.decode_name(dir_id, stem)
         right = place == (dir_id, name) and self.keys.encode_name(dir_id, name) == stem
@@ -585,10 +602,13 @@ class Volume:
 
     def entries(self, path: Path, dir_id: bytes | None, prefix: str = "", *, recurse: bool) -> Iterator[Info]:
         """What a lower directory holds; foreign entries are left out (section 2)."""
+        seen: set[str] = set()
         for child in sorted(child for child in path.iterdir() if ENCRYPTED.fullmatch(child.name)):
             info = Info()
             with self.guard(child):
                 self.describe(child, dir_id, info)
+                require(info.get("name") not in seen, "a second entry of the same plain name")
+            seen |= {info["name"]} if "name" in info else set()
             found = {"path": prefix + info["name"]} if "name" in info else {}
             yield found | {key: info[key] for key in BRIEF if key in info}
             if recurse and info.get("kind") == "directory" and "place" in info:
@@ -655,7 +675,7 @@ class Volume:
         """One copy of the config (section 3)."""
         info: Info = {"lower": path.name, "kind": "config", "checksum": "wrong"}
         with self.guard(path):
-            config = parse_config(path.read_bytes())
+            config = parse_config(read_lower(path, CONFIG_LIMIT))
             info |= config.fields | {"checksum": "ok"}
             if self.keys:
                 self.keys.check_mac(config)

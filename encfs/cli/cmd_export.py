@@ -205,9 +205,7 @@ class _Export:
             names = output.plural(listing.unreadable, "entry has a name that is", "entries have names that are")
             self._fail(item.path, f"{names} damaged", damaged=True)
         prefix = item.path + b"/" if item.path else b""
-        return [
-            _Item(prefix + entry.name, item.to + b"/" + entry.name, entry) for entry in reversed(listing.entries)
-        ]
+        return [_Item(prefix + entry.name, item.to + b"/" + entry.name, entry) for entry in reversed(listing.entries)]
 
     def _reading(self, path: bytes, action: Callable[[], None]) -> None:
         """Do something that reads from the volume; if that fails it is reported, and the export goes on."""

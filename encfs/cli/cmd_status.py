@@ -303,5 +303,3 @@ def recovery_text(recovery: dict[str, Any]) -> str:
     failed = recovery["failed"]
     left = f"; {output.plural(failed, 'is', 'are')} damaged: run cloakfs verify" if failed else ""
     return checked + done + left
-
-

@@ -60,9 +60,7 @@ def command(*, volume: str, paths: tuple[str, ...], as_json: bool, secret: Secre
     return ExitCode.OK if result.summary.clean else ExitCode.FINDINGS
 
 
-def _steps(
-    target: targets.Target, paths: list[bytes], secret: SecretOptions
-) -> Iterator[Finding | Progress | Summary]:
+def _steps(target: targets.Target, paths: list[bytes], secret: SecretOptions) -> Iterator[Finding | Progress | Summary]:
     if target.mounted is not None:
         yield from _over_socket(target.mounted, paths)
         return

@@ -14,7 +14,9 @@ from encfs.cli import main as command_line
 from encfs.errors import ExitCode, UsageError
 
 _PROGRAM: Final = "mount.fuse.cloakfs"
-_USAGE: Final = f"Usage: {_PROGRAM} VOLUME MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE]; mount(8) calls it (docs/fstab.md)."
+_USAGE: Final = (
+    f"Usage: {_PROGRAM} VOLUME MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE]; mount(8) calls it (docs/fstab.md)."
+)
 
 
 def main() -> NoReturn:

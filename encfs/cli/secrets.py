@@ -294,5 +294,3 @@ def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> V
                 volume.close()
                 raise
     return volume
-
-

@@ -29,7 +29,7 @@ class Label(bytes, Enum):
     """Every label of the format. A label is used for one purpose and never reused."""
 
     SLOT = b"cloakfs/1 slot"
-    SLOT_AUTH = b"cloakfs/1 slot auth"
+    SLOT_AUTH = b"cloakfs/1 auth"
     ESK = b"cloakfs/1 esk"
     ERK = b"cloakfs/1 erk"
     CONFIG = b"cloakfs/1 config"

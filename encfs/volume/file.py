@@ -7,7 +7,7 @@ a time; the caller sees to that.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from errno import EFBIG, EIO
 
 from encfs.core import frames
@@ -22,6 +22,16 @@ from encfs.volume.lower_file import LowerFile
 
 # A header is written at every close and fsync; between two of them 2^24 cells are 64 GiB of 4 KiB cells.
 _CRASH_RESERVE = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a file: what a failed write puts back."""
+
+    size: int
+    lower_size: int
+    tail: tuple[int, bytes] | None
+    header_stored: bool
 
 
 class OpenFile(LowerFile):
@@ -59,13 +69,13 @@ class OpenFile(LowerFile):
             raise FormatError("cell size of the file differs from the volume's")
         file = cls(ctx, fd, inode, header, writable=writable)
         actual = ctx.store.fstat(fd).st_size
-        if actual != file._lower_size:
-            file._lower_size = actual
-            if ctx.tolerant:
+        fits, file._lower_size = actual == file._lower_size, actual
+        if ctx.tolerant:
+            if not fits or not file._last_cell_fits():
                 file._recover_size()
-            else:
-                file.damaged_size = True
-                ctx.integrity_event("file-size", inode, "lower size does not fit the header")
+        elif not fits:
+            file.damaged_size = True
+            ctx.integrity_event("file-size", inode, "lower size does not fit the header")
         return file
 
     # -- reading ---------------------------------------------------------------------------------
@@ -118,6 +128,9 @@ class OpenFile(LowerFile):
         last_len = min(self.size - g.start_of(first + count - 1), g.capacity(first + count - 1))
         sparse = bool(self.header.flags & HeaderFlag.SPARSE)
         self._codec.open_run(scratch, first, count, last_len, sparse=sparse)
+        end = first + count
+        if sparse and g.start_of(end) >= self.size and not any(scratch.slot(count - 1, end - 1)[0]):
+            raise CellError(end - 1, "a hole at the end of the file")
 
     def _cell_plain(self, index: int, *, wait: bool) -> bytes:
         """Plain content of one existing cell, up to its true length."""
@@ -146,16 +159,37 @@ class OpenFile(LowerFile):
         if not data:
             return 0
         self._refuse_damaged()
-        if offset > self.size:
-            self._make_hole(offset, wait=wait)
+        before = self._end(offset + len(data), wait=wait)
+        try:
+            if offset > self.size:
+                self._make_hole(offset, wait=wait)
+            self._write_runs(offset, memoryview(data), wait=wait)
+        except BlockingIOError:
+            raise
+        except OSError:
+            self._undo(before, offset)
+            raise
+        return len(data)
+
+    def _write_runs(self, offset: int, view: memoryview, *, wait: bool) -> None:
         g = self._ctx.geometry
-        view = memoryview(data)
         first, last = g.cell_of(offset), g.cell_of(offset + len(view) - 1)
         for start, count in runs(first, last, self._ctx.scratch().slots):
             upto = min(g.start_of(start + count), offset + len(view))
             begin = max(offset, g.start_of(start))
             self._write_run(start, count, begin, view[begin - offset : upto - offset], wait=wait)
-        return len(view)
+
+    def _end(self, end: int, *, wait: bool) -> _End:
+        """The end of the file before a write up to ``end``, which it may have to be put back to."""
+        if end > self.size:
+            g = self._ctx.geometry
+            last = g.cells_for(self.size) - 1
+            if self.size < g.start_of(last + 1) and (self._tail is None or self._tail[0] != last):
+                try:
+                    self._tail = (last, self._cell_plain(last, wait=wait))
+                except CellError:
+                    self._tail = None  # Nothing can put a damaged cell back; a write of all of it heals it.
+        return _End(self.size, self._lower_size, self._tail, self.header_stored)
 
     def _write_run(self, first: int, count: int, offset: int, view: memoryview, *, wait: bool) -> None:
         """Write the part of a request that lies in cells ``first`` .. ``first + count - 1``."""
@@ -187,7 +221,11 @@ class OpenFile(LowerFile):
                 self._codec.seal_one(scratch, count - 1, last, content, last_len)
             else:
                 content = view[len(view) - g.capacity(last) :]
-        self._store_run(scratch, first, count, size)
+        try:
+            self._store_run(scratch, first, count, size)
+        except OSError:
+            self._put_back((first, head), (last, tail))
+            raise
         at_end = last_start + g.capacity(last) > size
         if at_end:
             self._tail = (last, bytes(content[:last_len]))
@@ -221,7 +259,7 @@ class OpenFile(LowerFile):
         self._sealed += cells
 
     def _store_run(self, scratch: Scratch, first: int, count: int, size: int) -> None:
-        """Write sealed slots to the lower file; on failure restore the end of the file as it was."""
+        """Write sealed slots to the lower file, with the header if it was never written."""
         g = self._ctx.geometry
         begin, where = (FRAME_SIZE, FRAME_SIZE) if first == 0 else (0, first * g.C)
         fresh = first == 0 and not self.header_stored
@@ -229,13 +267,8 @@ class OpenFile(LowerFile):
             self._bump(size)
             scratch.lower[:FRAME_SIZE] = frames.seal_header(self._ctx.ring, self.header)
             begin = where = 0
-        old_tail, old_lower = self._tail, self._lower_size
-        try:
-            self._ctx.store.pwrite(self.fd, scratch.lower[begin : count * g.C], where)
-        except OSError:
-            self._undo(old_tail, old_lower, first, count)
-            raise
-        self._lower_size = max(old_lower, (first + count) * g.C)
+        self._ctx.store.pwrite(self.fd, scratch.lower[begin : count * g.C], where)
+        self._lower_size = max(self._lower_size, (first + count) * g.C)
         self.size = size
         if fresh:
             self.header_stored = True
@@ -243,19 +276,33 @@ class OpenFile(LowerFile):
         else:
             self._dirty = True
 
-    def _undo(self, old_tail: tuple[int, bytes] | None, old_lower: int, first: int, count: int) -> None:
-        """After a failed write that may have grown the file: the old end again, in place, needs no space."""
-        store, g = self._ctx.store, self._ctx.geometry
+    def _put_cell(self, index: int, content: bytes) -> None:
+        """Seal one cell and write it in place."""
+        self._reserve(1)
+        g, scratch = self._ctx.geometry, self._ctx.scratch()
+        self._codec.seal_one(scratch, 0, index, content, len(content))
+        begin = FRAME_SIZE if index == 0 else 0
+        self._ctx.store.pwrite(self.fd, scratch.lower[begin : g.C], g.lower_offset(index))
+
+    def _put_back(self, *cells: tuple[int, bytes | None]) -> None:
+        """After a failed write: cells as they were. They are in place already, so this needs no space."""
         try:
-            self._cut(store.fstat(self.fd).st_size, old_lower)
-            if old_tail is not None and first <= old_tail[0] < first + count:
-                index, content = old_tail
-                scratch = self._ctx.scratch()
-                self._codec.seal_one(scratch, 0, index, content, len(content))
-                begin = FRAME_SIZE if index == 0 else 0
-                store.pwrite(self.fd, scratch.lower[begin : g.C], g.lower_offset(index))
+            for index, content in cells:
+                if content:
+                    self._put_cell(index, content)
+        except OSError:
+            self._ctx.integrity_event("undo-failed", self.inode, "a cell may be damaged")
+
+    def _undo(self, before: _End, offset: int) -> None:
+        """After a failed write at ``offset``: the end of the file as it was."""
+        self.size, self._tail, self.header_stored = before.size, before.tail, before.header_stored
+        try:
+            self._cut(self._ctx.store.fstat(self.fd).st_size, before.lower_size)
+            self._lower_size = before.lower_size
         except OSError:
             self._ctx.integrity_event("undo-failed", self.inode, "the end of the file may be damaged")
+        if before.tail is not None and self._ctx.geometry.start_of(before.tail[0] + 1) > min(offset, before.size):
+            self._put_back(before.tail)
 
     # -- holes and truncation ----------------------------------------------------------------------
 
@@ -305,26 +352,49 @@ class OpenFile(LowerFile):
             return
         self._refuse_damaged()
         if size > self.size:
-            self._make_hole(size, wait=wait)
+            before = self._end(size, wait=wait)
+            try:
+                self._make_hole(size, wait=wait)
+            except OSError:
+                self._undo(before, before.size)
+                raise
         elif size < self.size:
             self._shrink(size, wait=wait)
 
     def _shrink(self, size: int, *, wait: bool) -> None:
-        g, store = self._ctx.geometry, self._ctx.store
+        g = self._ctx.geometry
         last = g.cell_of(size - 1)
         keep = size - g.start_of(last)
-        edge = self._cell_plain(last, wait=wait)[:keep] if keep < g.capacity(last) else None
-        self._lower_synced(size)
-        self.size = size
+        self._fill_hole(last, wait=wait)
+        whole = self._cell_plain(last, wait=wait) if keep < g.capacity(last) else None
+        before = self.size, self._confirmed, self._tail
         self._tail = None
-        if edge is not None:
-            self._reserve(1)
-            scratch = self._ctx.scratch()
-            self._codec.seal_one(scratch, 0, last, edge, keep)
-            begin = FRAME_SIZE if last == 0 else 0
-            store.pwrite(self.fd, scratch.lower[begin : g.C], g.lower_offset(last))
-            self._tail = (last, edge)
+        try:
+            self._lower_synced(size)
+            if whole is not None:
+                self._put_cell(last, whole[:keep])
+                self._tail = (last, whole[:keep])
+        except OSError:
+            self.size, self._confirmed, self._tail = before
+            self._put_back((last, whole))
+            self._keep_header()
+            raise
         self._set_lower_size(g.lower_size(size))
+
+    def _fill_hole(self, index: int, *, wait: bool) -> None:
+        """Seal zero bytes where a cell is a hole: it will be the last one, which never is (FORMAT.md section 9.2)."""
+        if not self.header.flags & HeaderFlag.SPARSE or (self._tail is not None and self._tail[0] == index):
+            return
+        content = self._cell_plain(index, wait=wait)
+        if not any(self._ctx.scratch().slot(0, index)[0]):
+            self._put_cell(index, content)
+
+    def _keep_header(self) -> None:
+        """After a failed truncation: the header for the size that the file keeps."""
+        try:
+            self.write_header()
+        except OSError:
+            self._dirty = True  # Closing the file tries again.
 
     def _empty(self) -> None:
         """Size 0: a fresh fid and content key, so that no old cell can ever come back (FORMAT.md section 9.1)."""
@@ -390,6 +460,18 @@ class OpenFile(LowerFile):
         # The crash hid how many cells were sealed since the header: allow for rewrites of all of them.
         self._sealed += _CRASH_RESERVE
         self._dirty = True
+
+    def _last_cell_fits(self) -> bool:
+        """Whether the last cell is as long as the header says; a cell that is damaged tells nothing.
+
+        A write that lengthens the last cell leaves the lower size as it was until the file is settled.
+        """
+        g = self._ctx.geometry
+        last = g.cells_for(self.size) - 1
+        if last < 0:
+            return True
+        length, _ = self._probe(self._ctx.scratch(), last, sparse=False)
+        return length in (0, self.size - g.start_of(last))
 
     def _probe(self, scratch: Scratch, index: int, *, sparse: bool) -> tuple[int, bool]:
         """Length of a cell as it is on disk (0: not good), and whether it is a hole."""

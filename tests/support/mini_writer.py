@@ -179,7 +179,7 @@ class MiniVolume:
         return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     def slot(self, kind: str, secret: bytes) -> dict[str, Any]:
-        slot_id, salt = os.urandom(8), os.urandom(16)
+        slot_id, salt, authenticator = os.urandom(8), os.urandom(16), os.urandom(32)
         kdf: dict[str, Any] = {"alg": "none"}
         if kind == "passphrase":
             kdf = {"alg": "argon2id", "memory_kib": 65536, "passes": 3, "lanes": 1, "salt": b64(salt)}
@@ -190,6 +190,8 @@ class MiniVolume:
         private = mlkem.private_bytes_raw() + x25519.private_bytes_raw()
         public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
         bound = hashlib.sha256(self.canonical({"kdf": kdf, "kind": kind, "pub": b64(public)})).digest()
+        erk_info = b"cloakfs/1 erk" + binding + self.rk_id + authenticator
+        auth_key = hkdf_expand(self.root_key, b"cloakfs/1 auth")
         return {
             "id": b64(slot_id),
             "kind": kind,
@@ -198,8 +200,9 @@ class MiniVolume:
             "kdf": kdf,
             "pub": b64(public),
             "commit": b64(derived[32:]),
-            "esk": b64(sealed(derived[:32], b"cloakfs/1 esk" + binding + bound, private)),
-            "erk": b64(hpke_seal(public, b"cloakfs/1 erk" + binding + self.rk_id, self.root_key)),
+            "esk": b64(sealed(derived[:32], b"cloakfs/1 esk" + binding + bound, private + authenticator)),
+            "erk": b64(hpke_seal(public, erk_info, self.root_key)),
+            "auth": b64(sealed(auth_key, b"cloakfs/1 auth" + binding, authenticator)),
         }
 
     def config(self, **changes: object) -> bytes:

@@ -45,6 +45,7 @@ class MountedVolume:
         self.log = base / "daemon.log"
         self.secret_file = base / "passphrase"
         self.options = options
+        self.cell_size = cell_size
         self.secret_file.write_bytes(SECRET)
         self.path.mkdir()
         Volume.create(os.fsencode(self.lower), secret=SECRET, cell_size=cell_size)

@@ -11,7 +11,7 @@ from encfs import errors
 from encfs.core import config, slots
 from encfs.core.config import UnlockedConfig, new_config, read_copy, seal_config, unlock
 from encfs.core.keys import wrap_epoch
-from encfs.core.slots import make_slot, passphrase_bytes
+from encfs.core.slots import make_slot, open_authenticator, passphrase_bytes, seal_authenticator, seal_root_key
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import (
     ConfigDamagedError,
@@ -22,7 +22,7 @@ from encfs.errors import (
     SlotDamagedError,
     WrongSecretError,
 )
-from encfs.format.config import Config, Epoch, Features, Kdf, KdfAlg, SlotKind, assemble, signed_bytes, split
+from encfs.format.config import Config, Epoch, Features, Kdf, KdfAlg, Slot, SlotKind, assemble, signed_bytes, split
 from encfs.format.recovery_key import decode_recovery_key
 
 SECRET = b"s" * 32
@@ -166,6 +166,134 @@ def test_wrong_secret():
         unlock([RAW], SECRET, SlotKind.PASSPHRASE)
 
 
+def attacked(raw: bytes, **changes: object) -> bytes:
+    """Put a root key of one's own into a config, as somebody would who can only read and write it."""
+    made = read_copy(raw)
+    root_key, rk_id, guess, volume_id = b"E" * 32, b"evil rk.", b"?" * 32, made.volume_id
+    own = {"root_key": root_key, "volume_id": volume_id}
+    sealed = tuple(
+        replace(
+            slot,
+            # An old erk format, without the authenticator, and one with a guess.
+            erk=CLOAKFS_1.kem_seal(slot.pub, b"cloakfs/1 erk" + volume_id + slot.id + rk_id, root_key)
+            if slot is made.slots[0]
+            else seal_root_key(CLOAKFS_1, **own, slot_id=slot.id, rk_id=rk_id, pub=slot.pub, authenticator=guess),
+            auth=seal_authenticator(CLOAKFS_1, **own, slot_id=slot.id, authenticator=guess),
+        )
+        for slot in made.slots
+    )
+    epochs = (Epoch(epoch=0, active=True, wrap=wrap_epoch(CLOAKFS_1, **own, epoch=0, key=b"K" * 32)),)
+    return seal_config(
+        CLOAKFS_1, replace(made, seq=made.seq + 1, rk_id=rk_id, slots=sealed, epochs=epochs, **changes), root_key
+    )
+
+
+@pytest.mark.parametrize("secret", [SECRET, OTHER_SECRET], ids=["guessed authenticator", "none"])
+def test_a_root_key_of_an_outsider(secret):
+    """Section 4: a root key sealed with public data alone, MAC and checksum right, is never taken."""
+    attack = attacked(RAW)
+    for copies in ([attack], [attack, attack], [attack, damaged(RAW)]):
+        with pytest.raises(SlotDamagedError) as caught:
+            unlock(copies, secret, RECOVERY)
+        assert caught.value.exit_code == ExitCode.SLOT_DAMAGED
+    with pytest.raises(WrongSecretError):
+        unlock([attack], b"x" * 32, RECOVERY)
+
+
+def test_a_root_key_of_an_outsider_next_to_a_good_copy():
+    """Section 4: the honest copy, though its seq is lower, is what unlocks."""
+    attack = attacked(RAW)
+    for copies in ([attack, RAW], [RAW, attack]):
+        opened = unlock(copies, SECRET, RECOVERY)
+        assert (opened.config, opened.root_key) == (CONFIG, MADE.root_key)
+
+
+def test_a_root_key_of_an_outsider_under_the_old_id():
+    """Section 4: the same under the id of the right root key."""
+    made = read_copy(RAW)
+    slot = made.slots[1]
+    info = b"cloakfs/1 erk" + made.volume_id + slot.id + made.rk_id
+    for tail in (b"", bytes(32), b"?" * 32, slot.auth[12:44]):
+        evil = replace(slot, erk=CLOAKFS_1.kem_seal(slot.pub, info + tail, b"E" * 32))
+        with pytest.raises(SlotDamagedError):
+            unlock([seal_config(CLOAKFS_1, replace(made, slots=(evil,)), b"E" * 32)], SECRET, RECOVERY)
+
+
+def slot_with(auth: bytes) -> Slot:
+    """The slot of SECRET with another ``auth``."""
+    return replace(CONFIG.slots[1], auth=auth)
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        CONFIG.slots[0].auth,
+        bytes(60),
+        CONFIG.slots[1].auth[:-1] + bytes([CONFIG.slots[1].auth[-1] ^ 1]),
+        seal_authenticator(
+            CLOAKFS_1,
+            volume_id=CONFIG.volume_id,
+            slot_id=CONFIG.slots[1].id,
+            root_key=MADE.root_key,
+            authenticator=b"?" * 32,
+        ),
+        seal_authenticator(
+            CLOAKFS_1,
+            volume_id=CONFIG.volume_id,
+            slot_id=CONFIG.slots[1].id,
+            root_key=b"E" * 32,
+            authenticator=open_authenticator(CLOAKFS_1, CONFIG.volume_id, CONFIG.slots[1], MADE.root_key),
+        ),
+    ],
+    ids=["of another slot", "garbage", "flipped bit", "another authenticator", "under another root key"],
+)
+def test_auth_that_does_not_agree(auth):
+    """Section 4: with a right MAC, an auth that is not that of esk is told at once, not at the next renewal."""
+    first, second = CONFIG.slots
+    raw = seal_config(CLOAKFS_1, replace(CONFIG, seq=2, slots=(first, slot_with(auth))), MADE.root_key)
+    with pytest.raises(SlotDamagedError):
+        unlock([raw, raw], SECRET, RECOVERY)
+    # Another slot, another copy, or another slot of the same secret still opens.
+    assert unlock([raw], OTHER_SECRET, RECOVERY).config.seq == 2
+    assert unlock([raw, RAW], SECRET, RECOVERY).config.seq == 1
+    twice = with_slots(MADE, SECRET).slots
+    again = seal_config(CLOAKFS_1, replace(CONFIG, slots=(slot_with(auth), *twice)), MADE.root_key)
+    assert unlock([again], SECRET, RECOVERY).root_key == MADE.root_key
+    # Changed by somebody without the keys, it is a forgery.
+    with pytest.raises(ConfigForgedError):
+        unlock([forged(RAW, slots=(first, slot_with(auth)))], SECRET, RECOVERY)
+    assert unlock([RAW], SECRET, RECOVERY).config.slots == (first, second)
+
+
+def test_a_config_without_auth_is_damaged():
+    """Section 4: auth is required, and of one length, before any secret is tried."""
+    value = json.loads(split(RAW)[0].split(b"\n")[1])
+    for auth in (None, "", "A" * 79, "A" * 78, "!" * 80):
+        fields = {name: field for name, field in value["slots"][1].items() if name != "auth"}
+        fields |= {} if auth is None else {"auth": auth}
+        line = json.dumps(value | {"slots": [value["slots"][0], fields]}, sort_keys=True, separators=(",", ":"))
+        with pytest.raises(ConfigDamagedError):
+            unlock([summed(b"cloakfs-volume 1\n" + line.encode("ascii") + b"\n")], SECRET, RECOVERY)
+
+
+def test_a_new_root_key_for_every_slot():
+    """Section 4: whoever holds the root key renews it for every slot, with nobody's secret."""
+    root_key, rk_id = b"n" * 32, b"new rkid"
+    volume_id = CONFIG.volume_id
+    sealed = []
+    for slot in CONFIG.slots:
+        known = open_authenticator(CLOAKFS_1, volume_id, slot, MADE.root_key)
+        own = {"volume_id": volume_id, "slot_id": slot.id, "root_key": root_key, "authenticator": known}
+        erk = seal_root_key(CLOAKFS_1, **own, rk_id=rk_id, pub=slot.pub)
+        sealed.append(replace(slot, erk=erk, auth=seal_authenticator(CLOAKFS_1, **own)))
+    wrap = wrap_epoch(CLOAKFS_1, root_key=root_key, volume_id=volume_id, epoch=0, key=b"K" * 32)
+    epochs = (Epoch(epoch=0, active=True, wrap=wrap),)
+    renewed = replace(CONFIG, seq=2, rk_id=rk_id, slots=tuple(sealed), epochs=epochs)
+    raw = seal_config(CLOAKFS_1, renewed, root_key)
+    for secret in (SECRET, OTHER_SECRET):
+        assert unlock([raw, RAW], secret, RECOVERY).root_key == root_key
+
+
 def test_a_slow_derivation_is_done_once(monkeypatch):
     """Section 4: a slot that both copies have is tried once, and other kinds not at all."""
     tried: list[bytes] = []
@@ -182,7 +310,7 @@ def test_a_slow_derivation_is_done_once(monkeypatch):
 
 def test_damaged_slot():
     """Section 4: the secret is right but its slot does not open; another slot still opens the volume."""
-    broken = replace(CONFIG, slots=(CONFIG.slots[0], replace(CONFIG.slots[1], esk=bytes(124))))
+    broken = replace(CONFIG, slots=(CONFIG.slots[0], replace(CONFIG.slots[1], esk=bytes(156))))
     raw = seal_config(CLOAKFS_1, broken, MADE.root_key)
     with pytest.raises(SlotDamagedError) as caught:
         unlock([raw, raw], SECRET, RECOVERY)
@@ -222,7 +350,7 @@ def test_forged_next_to_a_good_one():
     assert unlock([forged(RAW, seq=9), RAW], SECRET, RECOVERY).config == CONFIG
     with pytest.raises(ConfigForgedError):
         unlock([forged(RAW, seq=9), damaged(RAW)], SECRET, RECOVERY)
-    broken = seal_config(CLOAKFS_1, replace(CONFIG, slots=(replace(CONFIG.slots[1], esk=bytes(124)),)), MADE.root_key)
+    broken = seal_config(CLOAKFS_1, replace(CONFIG, slots=(replace(CONFIG.slots[1], esk=bytes(156)),)), MADE.root_key)
     forgery = forged(RAW, created=0)
     for copies in ([broken, forgery], [forgery, broken]):
         with pytest.raises(ConfigForgedError):

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encfs.core import slots
-from encfs.core.slots import make_slot, open_slot, passphrase_bytes, passphrase_from_raw, seal_root_key
+from encfs.core.slots import (
+    OpenedSlot,
+    check_authenticator,
+    make_slot,
+    open_authenticator,
+    open_slot,
+    passphrase_bytes,
+    passphrase_from_raw,
+    seal_authenticator,
+    seal_root_key,
+)
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import ExitCode, FormatError, MemoryShortError, SlotDamagedError, UsageError, WrongSecretError
 from encfs.format.config import Kdf, KdfAlg, SlotKind, slot_binding
@@ -44,12 +54,14 @@ def new_slot(kind: SlotKind = SlotKind.RECOVERY, secret: bytes = SECRET, root_ke
 
 SLOT = new_slot()
 PASSPHRASE_SLOT = new_slot(SlotKind.PASSPHRASE, b"passphrase")
+AUTHENTICATOR = open_authenticator(QUICK, VOLUME, SLOT, ROOT_KEY)
+OF_SLOT = {"volume_id": VOLUME, "slot_id": SLOT.id, "authenticator": AUTHENTICATOR}
 
 
 def test_round_trip():
     """Section 4: a slot opens to the root key with its secret."""
-    assert open_slot(QUICK, VOLUME, RK_ID, SLOT, SECRET) == ROOT_KEY
-    assert open_slot(QUICK, VOLUME, RK_ID, PASSPHRASE_SLOT, b"passphrase") == ROOT_KEY
+    assert open_slot(QUICK, VOLUME, RK_ID, SLOT, SECRET) == OpenedSlot(ROOT_KEY, AUTHENTICATOR)
+    assert open_slot(QUICK, VOLUME, RK_ID, PASSPHRASE_SLOT, b"passphrase").root_key == ROOT_KEY
     assert (SLOT.label, SLOT.created, len(SLOT.id)) == ("label", 7, 8)
     assert new_slot().id != SLOT.id
     assert new_slot().pub != SLOT.pub
@@ -68,21 +80,27 @@ def test_with_the_real_derivation():
         kdf=slots.new_argon2id(memory_kib=65536, passes=3, lanes=4),
         secret=b"passphrase",
     )
-    assert open_slot(CLOAKFS_1, VOLUME, RK_ID, slot, b"passphrase") == ROOT_KEY
+    assert open_slot(CLOAKFS_1, VOLUME, RK_ID, slot, b"passphrase").root_key == ROOT_KEY
     with pytest.raises(WrongSecretError):
         open_slot(CLOAKFS_1, VOLUME, RK_ID, slot, b"passphrasf")
 
 
 def test_by_the_formulas():
-    """Section 4: KEK, commit, esk and erk as the section writes them, with HKDF written out."""
+    """Section 4: KEK, commit, esk, erk and auth as the section writes them, with HKDF written out."""
     prk = hmac.digest(VOLUME + SLOT.id, SECRET, "sha256")
     kek = hmac.digest(prk, b"cloakfs/1 slot\1", "sha256")
     commit = hmac.digest(prk, kek + b"cloakfs/1 slot\2", "sha256")
     assert SLOT.commit == commit
     binding = slot_binding(SLOT.kdf, SLOT.kind, SLOT.pub)
     aad = b"cloakfs/1 esk" + VOLUME + SLOT.id + hashlib.sha256(binding).digest()
-    private = CLOAKFS_1.unseal(kek, aad, SLOT.esk)
-    assert CLOAKFS_1.kem_unseal(private, b"cloakfs/1 erk" + VOLUME + SLOT.id + RK_ID, SLOT.erk) == ROOT_KEY
+    opened = CLOAKFS_1.unseal(kek, aad, SLOT.esk)
+    private, authenticator = opened[:96], opened[96:]
+    assert len(authenticator) == 32
+    info = b"cloakfs/1 erk" + VOLUME + SLOT.id + RK_ID + authenticator
+    assert CLOAKFS_1.kem_unseal(private, info, SLOT.erk) == ROOT_KEY
+    key = hmac.digest(ROOT_KEY, b"cloakfs/1 auth\1", "sha256")
+    assert CLOAKFS_1.unseal(key, b"cloakfs/1 auth" + VOLUME + SLOT.id, SLOT.auth) == authenticator
+    assert (len(SLOT.esk), len(SLOT.erk), len(SLOT.auth)) == (156, 1168, 60)
 
 
 @pytest.mark.parametrize("secret", [b"", b"s" * 31, b"s" * 33, b"S" + b"s" * 31])
@@ -103,7 +121,7 @@ def flipped(data: bytes, position: int) -> bytes:
 @pytest.mark.parametrize(
     "damaged",
     [
-        *(replace(SLOT, esk=flipped(SLOT.esk, position)) for position in (0, 12, 107, 108, 123)),
+        *(replace(SLOT, esk=flipped(SLOT.esk, position)) for position in (0, 12, 107, 108, 139, 140, 155)),
         *(replace(SLOT, erk=flipped(SLOT.erk, position)) for position in (0, 1087, 1088, 1119, 1120, 1151, 1167)),
         *(replace(SLOT, pub=flipped(SLOT.pub, position)) for position in (0, 1183, 1184, 1215)),
         replace(SLOT, erk=new_slot().erk),
@@ -125,7 +143,7 @@ def test_another_root_key_id():
 
 def test_a_root_key_has_32_bytes():
     """Section 5: something else in erk is no root key."""
-    erk = seal_root_key(QUICK, volume_id=VOLUME, slot_id=SLOT.id, rk_id=RK_ID, pub=SLOT.pub, root_key=b"k" * 31)
+    erk = seal_root_key(QUICK, **OF_SLOT, rk_id=RK_ID, pub=SLOT.pub, root_key=b"k" * 31)
     assert len(erk) == len(SLOT.erk) - 1
     with pytest.raises(FormatError):
         replace(SLOT, erk=erk)
@@ -157,11 +175,63 @@ def test_the_commitment_comes_first():
 
 
 def test_a_new_root_key_needs_no_secret():
-    """Section 4: a new root key is sealed to a slot with nothing but its public key."""
-    erk = seal_root_key(QUICK, volume_id=VOLUME, slot_id=SLOT.id, rk_id=b"rk-id-09", pub=SLOT.pub, root_key=b"n" * 32)
-    assert open_slot(QUICK, VOLUME, b"rk-id-09", replace(SLOT, erk=erk), SECRET) == b"n" * 32
+    """Section 4: a new root key is sealed to a slot with its public key and the authenticator in auth."""
+    erk = seal_root_key(QUICK, **OF_SLOT, rk_id=b"rk-id-09", pub=SLOT.pub, root_key=b"n" * 32)
+    auth = seal_authenticator(QUICK, **OF_SLOT, root_key=b"n" * 32)
+    renewed = replace(SLOT, erk=erk, auth=auth)
+    opened = open_slot(QUICK, VOLUME, b"rk-id-09", renewed, SECRET)
+    assert opened == OpenedSlot(b"n" * 32, AUTHENTICATOR)
+    check_authenticator(QUICK, VOLUME, renewed, opened)
     with pytest.raises(FormatError):
-        seal_root_key(QUICK, volume_id=VOLUME, slot_id=SLOT.id, rk_id=RK_ID, pub=b"short", root_key=ROOT_KEY)
+        seal_root_key(QUICK, **OF_SLOT, rk_id=RK_ID, pub=b"short", root_key=ROOT_KEY)
+
+
+@pytest.mark.parametrize("authenticator", [b"", bytes(32), flipped(AUTHENTICATOR, 31), AUTHENTICATOR[:31]])
+def test_the_public_key_is_not_enough(authenticator):
+    """Section 4: a root key that was sealed without the slot's authenticator does not open."""
+    erk = seal_root_key(
+        QUICK, **OF_SLOT | {"authenticator": authenticator}, rk_id=RK_ID, pub=SLOT.pub, root_key=b"E" * 32
+    )
+    with pytest.raises(SlotDamagedError):
+        open_slot(QUICK, VOLUME, RK_ID, replace(SLOT, erk=erk), SECRET)
+
+
+def test_each_slot_has_an_authenticator_of_its_own():
+    """Section 4: what is known of one slot does not help with another."""
+    others = [open_authenticator(QUICK, VOLUME, slot, ROOT_KEY) for slot in (PASSPHRASE_SLOT, new_slot())]
+    assert len({AUTHENTICATOR, *others}) == 3
+
+
+@pytest.mark.parametrize(
+    "auth", [PASSPHRASE_SLOT.auth, bytes(60), *(flipped(SLOT.auth, position) for position in (0, 12, 43, 44, 59))]
+)
+def test_auth_that_does_not_open(auth):
+    """Section 4: an auth of another slot, or a changed one, is damage."""
+    damaged = replace(SLOT, auth=auth)
+    for check in (
+        lambda: open_authenticator(QUICK, VOLUME, damaged, ROOT_KEY),
+        lambda: check_authenticator(QUICK, VOLUME, damaged, OpenedSlot(ROOT_KEY, AUTHENTICATOR)),
+    ):
+        with pytest.raises(SlotDamagedError):
+            check()
+
+
+def test_auth_opens_only_in_its_place():
+    """Section 4: auth is bound to root key, volume and slot, and must agree with esk."""
+    check_authenticator(QUICK, VOLUME, SLOT, OpenedSlot(ROOT_KEY, AUTHENTICATOR))
+    for volume, slot, opened in (
+        (b"w" * 16, SLOT, OpenedSlot(ROOT_KEY, AUTHENTICATOR)),
+        (VOLUME, replace(SLOT, id=b"slot-no9"), OpenedSlot(ROOT_KEY, AUTHENTICATOR)),
+        (VOLUME, SLOT, OpenedSlot(bytes(32), AUTHENTICATOR)),
+        (VOLUME, SLOT, OpenedSlot(ROOT_KEY, bytes(32))),
+    ):
+        with pytest.raises(SlotDamagedError):
+            check_authenticator(QUICK, volume, slot, opened)
+
+
+def test_repr_of_an_opened_slot():
+    """Section 5: no key is in a repr."""
+    assert repr(OpenedSlot(ROOT_KEY, AUTHENTICATOR)) == "OpenedSlot()"
 
 
 def test_memory_short():

@@ -24,6 +24,7 @@ PASSPHRASE_SLOT = Slot(
     commit=b"c" * limits.COMMIT_SIZE,
     esk=b"e" * limits.ESK_SIZE,
     erk=b"r" * limits.ERK_SIZE,
+    auth=b"a" * limits.AUTH_SIZE,
 )
 RECOVERY_SLOT = replace(PASSPHRASE_SLOT, id=b"slot-no2", kind=SlotKind.RECOVERY, label="", kdf=Kdf(KdfAlg.NONE))
 CONFIG = Config(
@@ -177,8 +178,11 @@ def test_kdf_limits_include_their_ends():
         {"id": b64(8) + "="},
         {"id": "_ü________"},
         {"pub": b64(1215)},
-        {"esk": b64(123)},
+        {"esk": b64(155)},
+        {"esk": b64(124)},
         {"erk": b64(1167)},
+        {"auth": b64(59)},
+        {"auth": ""},
         {"commit": b64(31)},
         {"created": -1},
         {"created": 2**64},
@@ -304,7 +308,7 @@ def test_any_value_in_any_field(name, value):
     assert config.signed_bytes(parsed) == signed
 
 
-@given(st.sampled_from(["id", "kind", "label", "created", "kdf", "pub", "commit", "esk", "erk"]), JSON)
+@given(st.sampled_from(["id", "kind", "label", "created", "kdf", "pub", "commit", "esk", "erk", "auth"]), JSON)
 def test_any_value_in_any_field_of_a_slot(name, value):
     """Section 4: a field of a slot with any JSON value at all is read or refused, never another error."""
     try:
