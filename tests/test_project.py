@@ -13,7 +13,15 @@ import encfs
 from encfs.errors import ExitCode
 
 TOP = Path(__file__).resolve().parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "THREAT_MODEL.md", "CHANGELOG.md", "docs/fstab.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "THREAT_MODEL.md",
+    "CHANGELOG.md",
+    "docs/fstab.md",
+    "docs/json.md",
+    "docs/control.md",
+]
 LOCKS = ["requirements.lock", "requirements-build.lock"]
 
 

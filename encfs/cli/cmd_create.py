@@ -63,6 +63,7 @@ cloakfs create /srv/p.vault --passphrase-file /run/keys/p --recovery-out /media/
 @click.option(
     "--cell-size",
     type=click.Choice(list(_CELL_SIZES), case_sensitive=False),
+    metavar="|".join(_CELL_SIZES),
     default="4K",
     show_default=True,
     help="Unit of encryption. 64K suits archives of large files that are written once.",
@@ -73,7 +74,7 @@ cloakfs create /srv/p.vault --passphrase-file /run/keys/p --recovery-out /media/
     "--kdf-passes",
     metavar="N",
     type=click.IntRange(KDF_PASSES_MIN, KDF_PASSES_MAX),
-    help="Passes of Argon2id (3 to 64).",
+    help="Passes of Argon2id.",
 )
 @click.option("--allow-weak", is_flag=True, help="Take the passphrase even if it is easy to guess.")
 @click.option("--no-recovery", is_flag=True, help="Make no recovery key.")
@@ -209,7 +210,7 @@ def _new_passphrase(wishes: _Wishes) -> bytes:
         except (UsageError, WeakPassphraseError) as exc:
             if last:
                 raise
-            terminal.tell(f"{exc}." + (f"\n  {exc.hint}" if exc.hint else ""))
+            terminal.complain(exc)
         else:
             return secret
     raise AssertionError("internal error: the last try neither returned nor raised")

@@ -165,6 +165,7 @@ class _Export:
         self._first_links: dict[int, bytes] = {}
         self._missing: set[bytes] = set()
         self._total = 0
+        self._first = b""
 
     def run(self, first: _Item) -> None:
         """Copy it and everything below.
@@ -172,6 +173,7 @@ class _Export:
         Raises:
             OSError: the copy cannot be written.
         """
+        self._first = first.path
         plan = list(self._plan(first))
         self._total = sum(item.entry.size for item in plan if stat.S_ISREG(item.entry.mode))
         self._show()
@@ -186,7 +188,7 @@ class _Export:
                 if stat.S_ISDIR(item.entry.mode) and os.path.lexists(item.to):
                     self._dress(item)
         except _DestinationError as exc:
-            raise exc.cause from exc
+            raise OSError(exc.cause.errno, exc.cause.strerror, os.fsdecode(first.to)) from exc
 
     def _plan(self, first: _Item) -> Iterator[_Item]:
         pending = [first]
@@ -216,7 +218,7 @@ class _Export:
         except OSError as exc:
             self._fail(path, (exc.strerror or str(exc)).lower(), damaged=False)
         except _DestinationError as exc:
-            if exc.cause.errno in _FATAL:
+            if exc.cause.errno in _FATAL or path == self._first:
                 raise
             self._fail(path, f"the destination refuses it: {exc.cause.strerror}", damaged=False)
 
@@ -346,10 +348,14 @@ def _exit_code(report: _Report) -> ExitCode:
 
 
 def _summarize(report: _Report, to: bytes) -> None:
-    counts = [output.plural(report.files, "file"), output.plural(report.directories, "directory", "directories")]
-    if report.symlinks:
-        counts.append(output.plural(report.symlinks, "symlink"))
-    output.say(f"Exported {', '.join(counts)} ({output.human_size(report.size)}) to {output.printable(to)}.")
+    kinds = (
+        (report.files, "file", "files"),
+        (report.directories, "directory", "directories"),
+        (report.symlinks, "symlink", "symlinks"),
+    )
+    counts = [output.plural(count, one, many) for count, one, many in kinds if count]
+    if counts:
+        output.say(f"Exported {', '.join(counts)} ({output.human_size(report.size)}) to {output.printable(to)}.")
     for path, kind in report.skipped:
         output.remark(f"left out: {output.printable(path)} is a {kind}")
     if report.failures:

@@ -17,9 +17,8 @@ from typing import Any, Final
 import click
 
 from encfs.cli import options, output, progress, targets
-from encfs.cli.control import mounted_volumes
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
-from encfs.errors import ExitCode
+from encfs.errors import CloakfsError, ExitCode
 from encfs.format.config import Config, Kdf, KdfAlg
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.format.session import SessionRecord, SessionState
@@ -62,10 +61,7 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     Without an argument: everything that is mounted by this user. No passphrase is needed; the sealed records of a
     locked volume (how its last session ended) are shown if one is given.
     """
-    if targets_:
-        found = [targets.find(text) for text in targets_]
-    else:
-        found = [targets.Target(live.volume, live.mountpoint, live) for live in mounted_volumes()]
+    found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
     volumes = [_describe(target, secret, quick=quick) for target in found]
     if as_json:
         output.print_json({"volumes": volumes})
@@ -81,7 +77,15 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
 
 def _describe(target: targets.Target, secret: SecretOptions, *, quick: bool) -> dict[str, Any]:
     """The object for one volume, as docs/json.md has it."""
-    config = config_of(target.volume)
+    config: dict[str, Any] | None
+    sizes: dict[str, Any] | None
+    try:
+        config = _config(config_of(target.volume))
+        sizes = None if quick else _sizes(target.volume)
+    except (CloakfsError, OSError):
+        if target.mountpoint is None:
+            raise
+        config = sizes = None  # The disk is gone, but the mount is still there to be told about.
     last = None
     if target.mountpoint is None and secret.given:
         with unlock(target.volume, secret, read_only=True) as volume:
@@ -91,8 +95,8 @@ def _describe(target: targets.Target, secret: SecretOptions, *, quick: bool) -> 
         "state": _state(target),
         "mount": _mount(target),
         "last_session": last,
-        "config": _config(config),
-        "sizes": None if quick else _sizes(target.volume),
+        "config": config,
+        "sizes": sizes,
     }
 
 
@@ -105,14 +109,14 @@ def _state(target: targets.Target) -> str:
 
 
 def _is_locked(volume: str) -> bool:
-    """Whether a process of any host holds the writer's lock. The lock is asked about, never taken."""
+    """Whether a process of any host writes to the volume. The lock is asked about, never taken."""
     path = os.path.join(os.fsencode(volume), SESSIONS_NAME, LOCK_NAME)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        request = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, request)
     except OSError:
         return False
@@ -213,16 +217,12 @@ def _sizes(volume: str) -> dict[str, Any]:
 
 def _show(volume: dict[str, Any]) -> None:
     output.say(output.bold(output.printable(volume["volume"])))
-    config = volume["config"]
     rows = _mount_rows(volume)
-    rows += [
-        ("cell size", output.human_size(config["cell_size"])),
-        ("created", output.human_time(config["created"])),
-        *_slot_rows(config["slots"]),
-        ("volume id", config["volume_id"]),
-    ]
-    if config["read_only"]:
-        rows.append(("", "written by a newer cloakfs: this version can only read it"))
+    config = volume["config"]
+    if config is None:
+        rows.append(("volume", "its directory cannot be read: is the disk there?"))
+    else:
+        rows += _config_rows(config)
     sizes = volume["sizes"]
     if sizes is not None:
         files = output.plural(sizes["lower_files"], "file")
@@ -235,6 +235,18 @@ def _show(volume: dict[str, Any]) -> None:
     output.print_table(rows)
 
 
+def _config_rows(config: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("cell size", output.human_size(config["cell_size"])),
+        ("created", output.human_time(config["created"])),
+        *_slot_rows(config["slots"]),
+        ("volume id", config["volume_id"]),
+    ]
+    if config["read_only"]:
+        rows.append(("", "written by a newer cloakfs: this version can only read it"))
+    return rows
+
+
 def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     mount = volume["mount"]
     if mount is None:
@@ -243,7 +255,7 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     if volume["state"] == "dead":
         return [("state", f"its daemon died; {where} is stuck"), ("", f"clear it with: cloakfs lock {where}")]
     if "pid" not in mount:
-        return [("state", f"mounted at {where} by another user")]
+        return [("state", f"mounted at {where}, by another user or by a daemon that does not answer")]
     who = f"by {targets.user_name(mount['uid'])}, process {mount['pid']}"
     access = ("read-only" if mount["read_only"] else "read and write") + (
         ", for all users" if mount["allow_other"] else ", for that user only"
@@ -266,7 +278,7 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _locked_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     if volume["state"] == "in-use":
-        return [("state", "in use by a process of another user or host")]
+        return [("state", "in use by a process of another user or host, or by a program that is no mount")]
     rows = [("state", "locked (not mounted)")]
     last = volume["last_session"]
     if last is not None:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import click
 
 from encfs.cli import control, options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import ExitCode
+from encfs.volume import Volume
 from encfs.volume.verify import Finding, Progress, Summary, Verifier
 
+_Step: TypeAlias = Finding | Progress | Summary
 _WORDS: Final = {"info": "note", "warning": "warning", "error": "ERROR"}
 
 
@@ -51,8 +54,9 @@ def command(*, volume: str, paths: tuple[str, ...], as_json: bool, secret: Secre
     """
     target = targets.find(volume)
     wanted = [os.fsencode(path).strip(b"/") for path in paths]
-    with progress.bar("Verifying") as shown:
-        result = _collect(_steps(target, wanted, secret), shown, quiet=as_json)
+    # Unlocking may ask, so it comes before anything moves on the terminal.
+    with _steps(target, wanted, secret) as steps, progress.bar("Verifying") as shown:
+        result = _collect(steps, shown, quiet=as_json)
     if as_json:
         output.print_json(_as_json(target, paths, result))
     else:
@@ -60,9 +64,10 @@ def command(*, volume: str, paths: tuple[str, ...], as_json: bool, secret: Secre
     return ExitCode.OK if result.summary.clean else ExitCode.FINDINGS
 
 
-def _steps(target: targets.Target, paths: list[bytes], secret: SecretOptions) -> Iterator[Finding | Progress | Summary]:
+@contextmanager
+def _steps(target: targets.Target, paths: list[bytes], secret: SecretOptions) -> Iterator[Iterator[_Step]]:
     if target.mounted is not None:
-        yield from _over_socket(target.mounted, paths)
+        yield _over_socket(target.mounted, paths)
         return
     if target.mountpoint is not None:
         raise targets.not_reachable(target)
@@ -71,14 +76,18 @@ def _steps(target: targets.Target, paths: list[bytes], secret: SecretOptions) ->
         for path in paths:
             with sources.named(path):
                 volume.stat(path, follow=False)
-        verifier = Verifier(volume, paths)
-        for step in verifier.run():
-            if isinstance(step, Finding | Progress):
-                yield step
-        yield verifier.summary
+        yield _in_this_process(volume, paths)
 
 
-def _over_socket(mounted: control.Mounted, paths: list[bytes]) -> Iterator[Finding | Progress | Summary]:
+def _in_this_process(volume: Volume, paths: list[bytes]) -> Iterator[_Step]:
+    verifier = Verifier(volume, paths)
+    for step in verifier.run():
+        if isinstance(step, Finding | Progress):
+            yield step
+    yield verifier.summary
+
+
+def _over_socket(mounted: control.Mounted, paths: list[bytes]) -> Iterator[_Step]:
     through_mount = sources.MountSource(mounted.mountpoint)
     for path in paths:
         with sources.named(path):
@@ -100,7 +109,7 @@ def _finding(fields: dict[str, Any]) -> Finding:
     return Finding(**{**fields, **names})
 
 
-def _collect(steps: Iterator[Finding | Progress | Summary], shown: progress.Bar, *, quiet: bool) -> _Result:
+def _collect(steps: Iterator[_Step], shown: progress.Bar, *, quiet: bool) -> _Result:
     started = time.monotonic()
     findings: list[Finding] = []
     summary: Summary | None = None

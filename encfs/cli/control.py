@@ -27,6 +27,10 @@ class NotAnsweringError(NotMountedError):
     """Nobody listens on the socket: the daemon is gone."""
 
 
+class BrokeOffError(CloakfsError):
+    """The daemon ended in the middle of an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mounted:
     """A volume that is mounted on this host by a daemon that answers.
@@ -83,10 +87,10 @@ def _replies(connection: socket.socket) -> Iterator[Reply]:
                 line = lines.readline(_REPLY_MAX)
             except TimeoutError as exc:
                 raise _silent() from exc
-            except OSError as exc:
-                raise CloakfsError(f"the daemon broke off: {exc.strerror}") from exc
+            except OSError:
+                line = b""
             if not line.endswith(b"\n"):
-                raise CloakfsError("the daemon broke off before it was done", hint="Look into its log.")
+                raise BrokeOffError("the daemon ended before it had answered", hint="Look into its log.")
             reply = json.loads(line)
             if reply.get("done") and not reply.get("ok"):
                 raise _error(reply.get("error") or {})
@@ -112,8 +116,8 @@ def mounted_volumes() -> list[Mounted]:
     for path in runtime.sockets():
         try:
             found.append(Mounted(path, status(path)))
-        except NotAnsweringError:
-            continue  # Left by a daemon that was killed.
+        except CloakfsError:
+            continue  # Left by a daemon that was killed, or it is just ending.
     return sorted(found, key=lambda mounted: mounted.mountpoint)
 
 
@@ -134,7 +138,7 @@ def _error(error: Mapping[str, Any]) -> CloakfsError:
     pending: list[type[CloakfsError]] = [CloakfsError]
     while pending:
         kind = pending.pop(0)
-        if kind is not NotAnsweringError and int(kind.exit_code) == error.get("exit_code"):
+        if kind not in (NotAnsweringError, BrokeOffError) and int(kind.exit_code) == error.get("exit_code"):
             return kind(message, hint=hint)
         pending.extend(kind.__subclasses__())
     return CloakfsError(message, hint=hint)

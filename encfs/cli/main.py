@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
 from typing import Final, NoReturn
@@ -115,6 +116,14 @@ class _Group(click.Group):
         found: click.Command = import_module(f"encfs.cli.cmd_{cmd_name}").command
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], _COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
@@ -149,6 +158,9 @@ def _dispatch(arguments: list[str]) -> ExitCode:
             result = cloakfs.invoke(context)
     except click.exceptions.Exit as exc:
         return ExitCode(exc.exit_code)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message(), err=True)
+        return ExitCode.USAGE
     return result if isinstance(result, ExitCode) else ExitCode.OK
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from encfs import runtime
-from encfs.cli import control, output
+from encfs.cli import control, mounts, output, targets
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
@@ -65,9 +65,10 @@ def mount(request: MountRequest) -> dict[str, Any]:
         kernel_options=request.kernel_options,
         log=request.log if request.log == "syslog" else os.path.abspath(request.log),
     )
+    _check_free(volume)
+    _check_alive(mountpoint)
     daemon.check_mountpoint(options)
     _check_log(options.log)
-    _check_free(volume)
     require_source(request.secret)
     opened = unlock(request.volume, request.secret, read_only=request.read_only, mountpoint=mountpoint)
     if opened.ctx.read_only and not request.read_only:
@@ -90,14 +91,17 @@ def tell(status: dict[str, Any]) -> None:
     output.say(f"Mounted {output.printable(status['volume'])} at {where}{access}.")
     recovery = status.get("recovery")
     if recovery:
-        output.say(f"Recovered: {recovery_text(recovery)}. What had been saved (fsync) is all there.")
+        kept = "" if recovery["failed"] else " What programs had saved (fsync) is all there."
+        output.say(f"Recovered: {recovery_text(recovery)}.{kept}")
     output.say(f"Lock it with: cloakfs lock {where}")
 
 
 def _check_apart(volume: str, mountpoint: str) -> None:
     """Raises: MountpointError: one lies in the other, so that the mount would hide the volume or fill it."""
     if mountpoint == volume:
-        raise MountpointError("volume and mount point are the same directory", hint="Make another one: mkdir ...")
+        raise MountpointError(
+            "volume and mount point are the same directory", hint="Mount at an empty directory somewhere else."
+        )
     if mountpoint.startswith(volume.rstrip("/") + "/"):
         raise MountpointError("the mount point lies inside the volume directory", hint="Choose one outside of it.")
     if volume.startswith(mountpoint.rstrip("/") + "/"):
@@ -118,6 +122,15 @@ def _daemon() -> ModuleType:
     return daemon
 
 
+def _check_alive(mountpoint: str) -> None:
+    """Raises: MountpointError: a daemon has died and left its mount there."""
+    if mounts.mount_at(mountpoint) is not None and targets.is_dead(mountpoint):
+        where = output.printable(mountpoint)
+        raise MountpointError(
+            f"{where}: a mount is stuck here, because its daemon died", hint=f"Clear it with: cloakfs lock {where}"
+        )
+
+
 def _check_log(log: str) -> None:
     """Raises: OSError: the log cannot be written, which a daemon could tell nobody."""
     if log != "syslog":
@@ -127,10 +140,11 @@ def _check_log(log: str) -> None:
 
 def _check_free(volume: str) -> None:
     """Raises: VolumeInUseError: a daemon of this host serves the volume, so no passphrase needs to be asked for."""
-    for mounted in control.mounted_volumes():
-        if os.path.realpath(mounted.volume) == volume:
-            raise VolumeInUseError(
-                f"{output.printable(volume)}: already mounted at {output.printable(mounted.mountpoint)}"
-                f" on host {socket.gethostname()} by process {mounted.pid}",
-                hint=f"Lock it there first: cloakfs lock {output.printable(mounted.mountpoint)}",
-            )
+    mounted = targets.find(volume).mounted
+    if mounted is not None:
+        where = output.printable(mounted.mountpoint)
+        raise VolumeInUseError(
+            f"{output.printable(volume)}: already mounted at {where} on host {socket.gethostname()}"
+            f" by process {mounted.pid}",
+            hint=f"Lock it there first: cloakfs lock {where}",
+        )

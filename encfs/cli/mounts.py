@@ -68,6 +68,11 @@ def mount_at(path: str) -> KernelMount | None:
     return found[-1] if found and found[-1].fstype == FSTYPE else None
 
 
+def cloakfs_mounts() -> list[KernelMount]:
+    """All mounts of cloakfs, of every user."""
+    return [mount for mount in all_mounts() if mount.fstype == FSTYPE]
+
+
 def below(path: str) -> list[str]:
     """Mount points inside the mount at ``path``."""
     return sorted(mount.mountpoint for mount in all_mounts() if mount.mountpoint.startswith(path + "/"))

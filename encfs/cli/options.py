@@ -20,12 +20,12 @@ def command(name: str, *, example: str) -> Callable[[_F], click.Command]:
     """A click command with ``--debug``, and with an example at the end of its help."""
 
     def decorate(function: _F) -> click.Command:
-        debug = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
         made: click.Command = click.command(
             name,
             epilog="\b\nExample:\n" + "\n".join("  " + line for line in example.strip().splitlines()),
             context_settings={"help_option_names": ["-h", "--help"]},
-        )(debug(function))
+        )(function)
+        made.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks."))
         return made
 
     return decorate

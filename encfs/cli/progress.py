@@ -16,13 +16,16 @@ import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
+
+from encfs.cli.output import human_size
 
 
 class Activity(Protocol):
@@ -90,6 +93,23 @@ class _LiveBar:
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+class _Amount(ProgressColumn):
+    """Done and total, in the units that the results use."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text("")
+        return Text(f"{human_size(int(task.completed))} of {human_size(int(task.total))}")
+
+
+class _Rate(ProgressColumn):
+    """Bytes in a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{human_size(int(speed))}/s")
+
+
 def _console() -> Console:
     return Console(stderr=True, highlight=False)
 
@@ -113,12 +133,13 @@ def bar(text: str, *, shown: bool = True) -> Iterator[Bar]:
         return
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
+        # Short enough for 80 columns: a full line would wrap when somebody types.
+        BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f}%"),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        _Amount(),
+        _Rate(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=_console(), transient=True, expand=True) as progress:
+    with Progress(*columns, console=_console(), transient=True) as progress:
         yield _LiveBar(progress, text)

@@ -254,9 +254,6 @@ def config_of(path: str) -> Config:
 def unlock(path: str, options: SecretOptions, *, read_only: bool, mountpoint: str = "") -> Volume:
     """Unlock a volume with the secret from the options, or from the prompt (then with three tries).
 
-    A read-only volume is locked against writers as far as its medium allows, so that nobody reads the store
-    behind a running mount.
-
     Raises:
         UnlockError, ConfigError, UsageError, VolumeInUseError, MemoryShortError, OSError.
     """
@@ -267,7 +264,7 @@ def unlock(path: str, options: SecretOptions, *, read_only: bool, mountpoint: st
         try:
             return _unlock(path, _ask(options, path), read_only=read_only, mountpoint=mountpoint)
         except (WrongSecretError, UsageError) as exc:
-            terminal.tell(f"{exc}. Try again.")
+            terminal.tell(f"{exc}.")
     return _unlock(path, _ask(options, path), read_only=read_only, mountpoint=mountpoint)
 
 
@@ -277,7 +274,7 @@ def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> V
         def recovering(_phase: str, count: int) -> None:
             shown.update(f"The last session ended in a crash. Checking: {output.plural(count, 'entry', 'entries')}")
 
-        volume = Volume.unlock(
+        return Volume.unlock(
             os.fsencode(path),
             secret.value,
             secret.kind,
@@ -285,12 +282,3 @@ def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> V
             mountpoint=os.fsencode(mountpoint),
             progress=recovering,
         )
-        if read_only:
-            try:
-                volume.sessions.lock()
-            except OSError:
-                pass  # A medium or a user without the right to write: the lock of a writer is out of reach as well.
-            except BaseException:
-                volume.close()
-                raise
-    return volume

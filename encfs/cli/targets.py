@@ -10,9 +10,12 @@ import pwd
 from dataclasses import dataclass
 from errno import ECONNABORTED, ENOTCONN
 
+from encfs import runtime
 from encfs.cli import control, mounts
+from encfs.cli.control import BrokeOffError, NotAnsweringError
 from encfs.cli.output import printable
-from encfs.errors import NotMountedError
+from encfs.errors import ConfigError, NotMountedError
+from encfs.volume import read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,34 +34,57 @@ class Target:
 
 
 def find(text: str) -> Target:
-    """The target that a user names.
-
-    Raises:
-        NotMountedError: it is the mount point of a daemon that died.
-    """
+    """The target that a user names."""
     path = os.path.abspath(text)
-    live = control.mounted_volumes()
-    found = _by_mountpoint(path, live)
     # The path as given comes first: realpath asks the mounted filesystem, which may hang.
-    real = path if found else os.path.realpath(path)
-    found = found or _by_mountpoint(real, live)
-    if found is not None:
-        return found
-    for mounted in live:
-        if _same_directory(mounted.volume, real):
-            return Target(real, mounted.mountpoint, mounted)
-    for kernel in mounts.all_mounts():
-        if kernel.fstype == mounts.FSTYPE and _same_directory(kernel.source, real):
-            return Target(real, kernel.mountpoint)
-    return Target(real)
+    kernel = mounts.mount_at(path) or mounts.mount_at(os.path.realpath(path))
+    if kernel is not None:
+        return _at_mountpoint(kernel)
+    path = os.path.realpath(path)
+    mounted = _daemon_of(path)
+    if mounted is not None:
+        return Target(path, mounted.mountpoint, mounted)
+    for other in mounts.cloakfs_mounts():
+        if _same_directory(other.source, path):
+            return Target(path, other.mountpoint)
+    return Target(path)
 
 
-def _by_mountpoint(path: str, live: list[control.Mounted]) -> Target | None:
-    for mounted in live:
-        if mounted.mountpoint == path:
-            return Target(mounted.volume, path, mounted)
-    kernel = mounts.mount_at(path)
-    return Target(kernel.source, path) if kernel is not None else None
+def all_mounted() -> list[Target]:
+    """What this user has mounted, by mount point; also what a dead or silent daemon left."""
+    found = {mounted.mountpoint: mounted for mounted in control.mounted_volumes()}
+    targets = [Target(mounted.volume, mounted.mountpoint, mounted) for mounted in found.values()]
+    targets += [
+        Target(kernel.source, kernel.mountpoint)
+        for kernel in mounts.cloakfs_mounts()
+        if kernel.mountpoint not in found and kernel.uid == os.geteuid()
+    ]
+    return sorted(targets, key=lambda target: target.mountpoint or "")
+
+
+def _at_mountpoint(kernel: mounts.KernelMount) -> Target:
+    mounted = _daemon_of(kernel.source)
+    if mounted is None or mounted.mountpoint != kernel.mountpoint:
+        # The kernel may have the volume's path in another spelling (libfuse takes no commas).
+        others = (other for other in control.mounted_volumes() if other.mountpoint == kernel.mountpoint)
+        mounted = next(others, None)
+    if mounted is None:
+        return Target(kernel.source, kernel.mountpoint)
+    return Target(mounted.volume, kernel.mountpoint, mounted)
+
+
+def _daemon_of(volume: str) -> control.Mounted | None:
+    """The daemon that serves a volume directory. Only that one is asked: others may be busy, or just ending."""
+    try:
+        socket = runtime.socket_path(read_config(os.fsencode(volume)).volume_id)
+    except (ConfigError, OSError):
+        return None
+    try:
+        mounted = control.Mounted(socket, control.status(socket))
+    except (NotAnsweringError, BrokeOffError):
+        return None  # Killed, or just ending.
+    # A copy of a volume has the same id.
+    return mounted if _same_directory(mounted.volume, volume) else None
 
 
 def _same_directory(one: str, other: str) -> bool:
@@ -71,7 +97,7 @@ def _same_directory(one: str, other: str) -> bool:
 def is_dead(mountpoint: str) -> bool:
     """Whether the kernel still has the mount, but its daemon is gone."""
     try:
-        os.stat(mountpoint)
+        os.statvfs(mountpoint)  # Not stat, which the kernel answers from its cache.
     except OSError as exc:
         return exc.errno in (ENOTCONN, ECONNABORTED)
     return False

@@ -7,7 +7,7 @@ a time; the caller sees to that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from errno import EFBIG, EIO
 
 from encfs.core import frames
@@ -24,14 +24,8 @@ from encfs.volume.lower_file import LowerFile
 _CRASH_RESERVE = 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The end of a file: what a failed write puts back."""
-
-    size: int
-    lower_size: int
-    tail: tuple[int, bytes] | None
-    header_stored: bool
+# The end of a file, which a failed write puts back: size, lower size, last partial cell, whether the header is written.
+_End = tuple[int, int, tuple[int, bytes] | None, bool]
 
 
 class OpenFile(LowerFile):
@@ -189,7 +183,7 @@ class OpenFile(LowerFile):
                     self._tail = (last, self._cell_plain(last, wait=wait))
                 except CellError:
                     self._tail = None  # Nothing can put a damaged cell back; a write of all of it heals it.
-        return _End(self.size, self._lower_size, self._tail, self.header_stored)
+        return self.size, self._lower_size, self._tail, self.header_stored
 
     def _write_run(self, first: int, count: int, offset: int, view: memoryview, *, wait: bool) -> None:
         """Write the part of a request that lies in cells ``first`` .. ``first + count - 1``."""
@@ -224,7 +218,7 @@ class OpenFile(LowerFile):
         try:
             self._store_run(scratch, first, count, size)
         except OSError:
-            self._put_back((first, head), (last, tail))
+            self._put_back((first, head), (last, None if count == 1 else tail))
             raise
         at_end = last_start + g.capacity(last) > size
         if at_end:
@@ -277,8 +271,7 @@ class OpenFile(LowerFile):
             self._dirty = True
 
     def _put_cell(self, index: int, content: bytes) -> None:
-        """Seal one cell and write it in place."""
-        self._reserve(1)
+        """Seal one cell, which the caller has counted, and write it in place."""
         g, scratch = self._ctx.geometry, self._ctx.scratch()
         self._codec.seal_one(scratch, 0, index, content, len(content))
         begin = FRAME_SIZE if index == 0 else 0
@@ -289,20 +282,21 @@ class OpenFile(LowerFile):
         try:
             for index, content in cells:
                 if content:
+                    self._sealed += 1  # Past the bound, if need be: it is half of what SP 800-38D allows.
                     self._put_cell(index, content)
         except OSError:
             self._ctx.integrity_event("undo-failed", self.inode, "a cell may be damaged")
 
     def _undo(self, before: _End, offset: int) -> None:
         """After a failed write at ``offset``: the end of the file as it was."""
-        self.size, self._tail, self.header_stored = before.size, before.tail, before.header_stored
+        self.size, lower_size, self._tail, self.header_stored = before
         try:
-            self._cut(self._ctx.store.fstat(self.fd).st_size, before.lower_size)
-            self._lower_size = before.lower_size
+            self._cut(self._ctx.store.fstat(self.fd).st_size, lower_size)
+            self._lower_size = lower_size
         except OSError:
             self._ctx.integrity_event("undo-failed", self.inode, "the end of the file may be damaged")
-        if before.tail is not None and self._ctx.geometry.start_of(before.tail[0] + 1) > min(offset, before.size):
-            self._put_back(before.tail)
+        if self._tail is not None and self._ctx.geometry.start_of(self._tail[0] + 1) > min(offset, self.size):
+            self._put_back(self._tail)
 
     # -- holes and truncation ----------------------------------------------------------------------
 
@@ -356,7 +350,7 @@ class OpenFile(LowerFile):
             try:
                 self._make_hole(size, wait=wait)
             except OSError:
-                self._undo(before, before.size)
+                self._undo(before, self.size)
                 raise
         elif size < self.size:
             self._shrink(size, wait=wait)
@@ -372,6 +366,7 @@ class OpenFile(LowerFile):
         try:
             self._lower_synced(size)
             if whole is not None:
+                self._reserve(1)
                 self._put_cell(last, whole[:keep])
                 self._tail = (last, whole[:keep])
         except OSError:
@@ -387,6 +382,7 @@ class OpenFile(LowerFile):
             return
         content = self._cell_plain(index, wait=wait)
         if not any(self._ctx.scratch().slot(0, index)[0]):
+            self._reserve(1)
             self._put_cell(index, content)
 
     def _keep_header(self) -> None:
@@ -399,10 +395,10 @@ class OpenFile(LowerFile):
     def _empty(self) -> None:
         """Size 0: a fresh fid and content key, so that no old cell can ever come back (FORMAT.md section 9.1)."""
         needs_sync = self.truncate_needs_sync(0)
-        fresh = FileId(rng.random_bytes(16))
+        before = self.header, self.size, self._confirmed, self._sealed, self._tail, self._codec
         self.header = replace(
             self.header,
-            fid=fresh,
+            fid=FileId(rng.random_bytes(16)),
             epoch=self._ctx.ring.active.epoch,
             previous_epoch=None,
             size=0,
@@ -415,7 +411,11 @@ class OpenFile(LowerFile):
         self.size = self._confirmed = self._sealed = 0
         self._tail = None
         self._codec = CellCodec(self._ctx.suite, self._ctx.geometry, self.header)
-        self.write_header()
+        try:
+            self.write_header()
+        except OSError:
+            self.header, self.size, self._confirmed, self._sealed, self._tail, self._codec = before
+            raise
         if needs_sync:
             self._ctx.store.fdatasync(self.fd)
         self._set_lower_size(FRAME_SIZE)

@@ -86,11 +86,14 @@ class LowerFile:
 
     def set_place(self, parent: DirId, name: bytes, *, flags: HeaderFlag | None = None) -> None:
         """Write the header for a new place (FORMAT.md section 11: before the rename), leaving mtime alone."""
-        self.header = replace(
-            self.header, parent=parent, name=name, flags=self.header.flags if flags is None else flags
-        )
+        before = self.header
+        self.header = replace(before, parent=parent, name=name, flags=before.flags if flags is None else flags)
         if self.header_stored:
-            self._keeping_times(self.write_header)
+            try:
+                self._keeping_times(self.write_header)
+            except OSError:
+                self.header = before
+                raise
 
     def settle(self) -> None:
         """Bring lower size and header in line with the data, in that order, leaving mtime alone."""

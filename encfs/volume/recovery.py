@@ -19,7 +19,7 @@ from encfs.errors import DataError, SizeError
 from encfs.format.directory import DirectoryRecord
 from encfs.format.frame import FrameKind
 from encfs.format.header import HeaderFlag
-from encfs.format.limits import FRAME_SIZE, LINK_SUFFIX, RECORD_NAME, TEMP_PREFIX
+from encfs.format.limits import DIRECT_NAME_MAX, FRAME_SIZE, LINK_SUFFIX, RECORD_NAME, TEMP_PREFIX
 from encfs.units import DirId, LowerName
 from encfs.volume.changes import Changes
 from encfs.volume.context import Context, logger
@@ -70,6 +70,7 @@ class Recovery:
         self._failed = 0
         self._known: dict[DirId, Node] = {}
         self._stranded: list[_Stranded] = []
+        self._long_names: dict[tuple[DirId, LowerName], bytes] = {}
 
     def run(self, progress: Callable[[str, int], None] | None = None) -> RecoveryReport:
         """Walk the whole volume. ``progress`` gets ("recovering", objects so far) now and then."""
@@ -134,7 +135,7 @@ class Recovery:
         if node is not self._tree.root and node.parent is not None:
             fixed = self._repair_directory_place(node, node.parent, record)
             if fixed is None:
-                self._stranded.append(_Stranded(node, record.parent, record.name, is_directory=True))
+                self._strand(node, record.parent, record.name, is_directory=True)
                 return False
             record = fixed
         node.dir_id = record.dir_id
@@ -149,16 +150,27 @@ class Recovery:
         name = names.open(parent_id, node.lower_name)
         if name is None:  # A long name is only in the record, and the record names another place.
             return None
+        self._remember(record.parent, record.name)
         record = replace(record, parent=parent_id, name=name)
         self._changes.write_record(node, record)
         self._repaired["place"] += 1
         return record
 
+    def _remember(self, parent: DirId, name: bytes) -> None:
+        """A record names a place where its object is not. In an interrupted exchange it was on the way there, and
+        knows the long name of what is there still."""
+        if len(name) > DIRECT_NAME_MAX:
+            self._long_names[parent, self._ctx.ring.active.names.seal(parent, name)] = name
+
+    def _strand(self, node: Node, parent: DirId, name: bytes, *, is_directory: bool) -> None:
+        self._remember(parent, name)
+        self._stranded.append(_Stranded(node, parent, name, is_directory))
+
     def _bring_home(self) -> list[Node]:
         """Finish interrupted renames of things with long names; directories among them are walked next.
 
-        Their records name the place they were on the way to. Where that is taken or gone, the text of the long
-        name is lost, and they get a name that says so, in the directory where they are.
+        Their records name the place they were on the way to. Where that is taken or gone, and no other record knows
+        the text of the long name, they get a name that says so, in the directory where they are.
         """
         stranded, self._stranded = self._stranded, []
         directories = []
@@ -176,6 +188,11 @@ class Recovery:
     def _bring_one_home(self, item: _Stranded) -> None:
         node, store = item.node, self._ctx.store
         assert node.parent is not None
+        base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
+        known = self._long_names.get((self._tree.dir_id(node.parent), base))
+        if known is not None:
+            self._write_place(item, node.parent, known)
+            return
         target, name = self._known.get(item.parent), item.name
         if target is None or self._tree.find(target, name) is not None:
             target = node.parent
@@ -234,8 +251,14 @@ class Recovery:
         store = self._ctx.store
         told: Counter[DirId] = Counter()
         unreadable = 0
-        for name in store.list(self._tree.dirfd(node)):
+        never_finished = []
+        dirfd = self._tree.dirfd(node)
+        for name in store.list(dirfd):
             if name.startswith(b"cloakfs."):
+                continue
+            stat = store.stat(dirfd, name)
+            if stat_module.S_ISREG(stat.st_mode) and stat.st_size == 0:
+                never_finished.append(name)
                 continue
             child = Node(0, node, LowerName(name))
             try:
@@ -246,6 +269,10 @@ class Recovery:
             return told.most_common(1)[0][0]
         if unreadable:
             raise SizeError("no child of a directory without a record names its id")
+        for name in never_finished:
+            # Creates that did not even write a header: without the id of the directory not even their names are left.
+            store.unlink(dirfd, name)
+            self._repaired["created"] += 1
         return DirId(rng.random_bytes(16))
 
     def _parent_named_by(self, node: Node, child: Node) -> DirId:
@@ -293,10 +320,10 @@ class Recovery:
 
     def _misplaced(self, parent: Node, node: Node, file: OpenFile) -> bool:
         header = file.header
-        if header.flags & HeaderFlag.MULTI:
-            return False
         parent_id = self._tree.dir_id(parent)
-        lower = node.lower_name.removesuffix(LINK_SUFFIX)
+        lower = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
+        if header.flags & HeaderFlag.MULTI and not is_long(lower):
+            return False
         return header.parent != parent_id or self._ctx.ring.active.names.seal(parent_id, header.name) != lower
 
     def _repair_file_place(self, parent: Node, node: Node, file: OpenFile) -> None:
@@ -304,8 +331,9 @@ class Recovery:
         base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
         name = self._ctx.ring.active.names.open(parent_id, base)
         if name is None:
-            self._stranded.append(_Stranded(node, file.header.parent, file.header.name, is_directory=False))
+            self._strand(node, file.header.parent, file.header.name, is_directory=False)
             return
+        self._remember(file.header.parent, file.header.name)
         file.set_place(parent_id, name)
         self._repaired["place"] += 1
 
@@ -316,6 +344,8 @@ class Recovery:
         name = None if is_long(base) else self._ctx.ring.active.names.open(parent_id, base)
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
         if name is None:
+            if store.stat(dirfd, node.lower_name).st_size:
+                raise SizeError("a long name without a header")
             # Its name was nowhere but in the header that was never written.
             store.unlink(dirfd, node.lower_name)
             self._repaired["created"] += 1

@@ -279,7 +279,9 @@ class Tree:
 
     def _open_lower(self, node: Node, *, writable: bool) -> tuple[int, bool]:
         """Open for reading and writing even for a reader where that is allowed: a later writer shares it."""
-        assert node.parent is not None
+        if node.parent is None:
+            # The name went to another file between a program's lookup and its open: the kernel looks again.
+            raise OSError(ESTALE, os.strerror(ESTALE))
         dirfd, store = self.dirfd(node.parent), self.ctx.store
         if writable:
             self.ctx.require_writable()

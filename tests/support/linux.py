@@ -127,6 +127,11 @@ def error_of(action: Callable[[], object]) -> str | None:
     return None
 
 
+def open_error(path: Name, flags: int) -> str | None:
+    """:func:`error_of` open(2); a descriptor that it gives is closed."""
+    return error_of(lambda: os.close(os.open(path, flags)))
+
+
 def in_child(action: Callable[[], _T], *, uid: int | None = None, gid: int | None = None, groups: tuple[int, ...] = ()) -> _T:
     """Run ``action`` in a forked process, as another user if told so; return what it returns or raise what it raises."""
     return Child(action, uid=uid, gid=gid, groups=groups).result()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from encfs.format.config import SlotKind
 from encfs.volume import Volume
@@ -15,11 +17,12 @@ from encfs.volume.verify import Finding, Severity, Verifier
 SECRET = b"a passphrase for tests"
 
 
-def cloakfs(*arguments: str, check: bool = True, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user would."""
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        [sys.executable, "-m", "encfs", *arguments], capture_output=True, text=True, check=check, **kwargs
-    )
+def cloakfs(*arguments: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would; unless told not to, fail with what it said when it fails."""
+    command = [sys.executable, "-m", "encfs", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+    assert not check or result.returncode == 0, f"{arguments} ended with {result.returncode}: {result.stderr}"
+    return result
 
 
 def wait_for(condition: object, what: str, seconds: float = 60.0) -> None:
@@ -36,7 +39,10 @@ def is_mounted(path: Path) -> bool:
 
 
 class MountedVolume:
-    """A volume in ``base/volume``, mounted at ``base/mnt`` by ``cloakfs mount``."""
+    """A volume in ``base/volume``, mounted at ``base/mnt`` by ``cloakfs mount``.
+
+    ``user``: arguments of ``subprocess.run`` that say who runs the command; none for this process' user.
+    """
 
     def __init__(self, base: Path, *, cell_size: int = 4096, options: tuple[str, ...] = ()) -> None:
         self.base = base
@@ -46,6 +52,7 @@ class MountedVolume:
         self.secret_file = base / "passphrase"
         self.options = options
         self.cell_size = cell_size
+        self.user: dict[str, Any] = {}
         self.secret_file.write_bytes(SECRET)
         self.path.mkdir()
         Volume.create(os.fsencode(self.lower), secret=SECRET, cell_size=cell_size)
@@ -53,25 +60,17 @@ class MountedVolume:
 
     def mount(self, *more: str) -> None:
         """Mount; returns when it answers."""
-        cloakfs(
+        result = cloakfs(
             "mount", str(self.lower), str(self.path), "--passphrase-file", str(self.secret_file),
-            "--log", str(self.log), *self.options, *more,
+            "--log", str(self.log), "--json", *self.options, *more, **self.user,
         )  # fmt: skip
-        self.pid = self.daemon_pid()
-
-    def daemon_pid(self) -> int:
-        """Process id of the daemon, from the lock on the volume."""
-        result = cloakfs("status", str(self.lower), "--json")
-        import json
-
-        volumes = json.loads(result.stdout)["volumes"]
-        return int(volumes[0]["pid"])
+        self.pid = int(json.loads(result.stdout)["mount"]["pid"])
 
     def lock(self) -> None:
         """Take the mount off and wait until the daemon is gone."""
-        cloakfs("lock", str(self.path))
+        cloakfs("lock", str(self.path), **self.user)
         assert not is_mounted(self.path)
-        wait_for(lambda: not Path(f"/proc/{self.pid}").exists() or _is_zombie(self.pid), "the daemon ends")
+        wait_for(self.is_dead, "the daemon ends")
 
     def remount(self, *more: str) -> None:
         """Lock and mount again: what is seen afterwards came from the disk."""
@@ -80,8 +79,21 @@ class MountedVolume:
 
     def kill(self) -> None:
         """kill -9 the daemon, and clear the dead mount away."""
-        os.kill(self.pid, 9)
-        wait_for(lambda: not Path(f"/proc/{self.pid}").exists() or _is_zombie(self.pid), "the daemon dies")
+        self.kill_daemon()
+        self.clear_dead_mount()
+
+    def kill_daemon(self) -> None:
+        """kill -9 the daemon; the dead mount stays, so nobody can write to the bare mount point."""
+        if not self.is_dead():
+            os.kill(self.pid, 9)
+        wait_for(self.is_dead, "the daemon dies")
+
+    def is_dead(self) -> bool:
+        """Whether the daemon has ended. Nobody may have collected its exit status yet."""
+        return not Path(f"/proc/{self.pid}").exists() or _is_zombie(self.pid)
+
+    def clear_dead_mount(self) -> None:
+        """Take off what :meth:`kill_daemon` left."""
         unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
         subprocess.run([*unmount, str(self.path)], check=True)
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -112,15 +112,19 @@ def reporting(*reporters: Reporter) -> Iterator[None]:
                 reporter.end()
 
 
-def crash(volume: MountedVolume, *reporters: Reporter, remount: bool = True) -> None:
-    """kill -9 the daemon under running programs, wait for their end, and mount again."""
-    volume.kill()
+def crash(volume: MountedVolume, *reporters: Reporter) -> None:
+    """kill -9 the daemon under running programs, wait for their end, and mount again.
+
+    The dead mount stays until the programs have ended: on the bare mount point they would go on as if nothing were.
+    """
+    volume.kill_daemon()
     for reporter in reporters:
-        # Programs that wait for something else than the dead mount do not notice its death.
+        # Programs that wait for something else than the mount do not notice its death.
         reporter.kill()
         reporter.end()
-    if remount:
-        volume.mount()
+    volume.clear_dead_mount()
+    assert not list(volume.path.iterdir()), "a program wrote below the mount"
+    volume.mount()
 
 
 # -- processes ------------------------------------------------------------------------------------------
@@ -222,7 +226,12 @@ def assert_same_tree(left: Path, right: Path, *, directory_times: bool = True) -
     """Both trees hold the same objects, down to nanoseconds, attributes and hard links."""
     one, two = describe(left, directory_times=directory_times), describe(right, directory_times=directory_times)
     assert one.keys() == two.keys()
-    different = [f"{path}\n  {one[path]}\n  {two[path]}" for path in one if one[path] != two[path]]
+    different = [
+        f"{path[:60]!r} {field.name}: {getattr(one[path], field.name)!r:.200} {getattr(two[path], field.name)!r:.200}"
+        for path in one
+        for field in fields(Entry)
+        if getattr(one[path], field.name) != getattr(two[path], field.name)
+    ]
     assert not different, "\n".join(different)
     assert link_groups(left) == link_groups(right)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
+import pprint
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ class Twin:
     def same(self, action: Callable[[Path], _T]) -> _T:
         """Run ``action`` in both; fail unless it returns or raises the same. Returns the result."""
         plain, mounted = _outcome(action, self.plain), _outcome(action, self.mounted)
-        assert mounted == plain
+        assert mounted == plain, _difference(mounted, plain)
         if isinstance(mounted, _Failed):
             raise AssertionError(f"fails on both sides: {mounted}")
         return mounted
@@ -30,7 +32,7 @@ class Twin:
     def same_error(self, action: Callable[[Path], object]) -> str:
         """Run ``action`` in both; fail unless both raise the same errno. Returns its symbol."""
         plain, mounted = _outcome(action, self.plain), _outcome(action, self.mounted)
-        assert mounted == plain
+        assert mounted == plain, _difference(mounted, plain)
         assert isinstance(mounted, _Failed), f"fails on neither side: {mounted!r}"
         return mounted.symbol
 
@@ -38,6 +40,12 @@ class Twin:
 @dataclass(frozen=True)
 class _Failed:
     symbol: str
+
+
+def _difference(mounted: object, plain: object) -> str:
+    sides = (pprint.pformat(plain, width=160).splitlines(), pprint.pformat(mounted, width=160).splitlines())
+    lines = [line[:500] for line in difflib.unified_diff(*sides, "plain", "mounted", lineterm="", n=1)]
+    return "\n".join(["the mount differs:", *lines[:60]])
 
 
 def _outcome(action: Callable[[Path], _T], directory: Path) -> _T | _Failed:

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.stores import DyingStore
+
 from encfs.core import frames
 from encfs.format.config import SlotKind
 from encfs.format.directory import DirectoryRecord
@@ -105,6 +107,13 @@ class LowerVolume:
             finally:
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0, "the process that was to crash failed"
+
+    def unlock_and_die(self) -> None:
+        """In a forked child: unlock, and end with status 77 at the first change of a file's lower size."""
+        fd = os.open(self.path, os.O_RDONLY)
+        store = DyingStore(fd)
+        store.truncate = lambda *_: os._exit(77)  # type: ignore[method-assign]
+        Volume.unlock(os.fsencode(self.path), RECOVERY_KEY, SlotKind.RECOVERY, store=store)
 
     def lower(self, plain: bytes) -> Path:
         """Where a plain path is below."""

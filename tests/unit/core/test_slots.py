@@ -186,7 +186,11 @@ def test_a_new_root_key_needs_no_secret():
         seal_root_key(QUICK, **OF_SLOT, rk_id=RK_ID, pub=b"short", root_key=ROOT_KEY)
 
 
-@pytest.mark.parametrize("authenticator", [b"", bytes(32), flipped(AUTHENTICATOR, 31), AUTHENTICATOR[:31]])
+@pytest.mark.parametrize(
+    "authenticator",
+    [b"", bytes(32), flipped(AUTHENTICATOR, 31), AUTHENTICATOR[:31]],
+    ids=["empty", "zeros", "flipped", "short"],
+)
 def test_the_public_key_is_not_enough(authenticator):
     """Section 4: a root key that was sealed without the slot's authenticator does not open."""
     erk = seal_root_key(
@@ -203,7 +207,9 @@ def test_each_slot_has_an_authenticator_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "auth", [PASSPHRASE_SLOT.auth, bytes(60), *(flipped(SLOT.auth, position) for position in (0, 12, 43, 44, 59))]
+    "auth",
+    [PASSPHRASE_SLOT.auth, bytes(60), *(flipped(SLOT.auth, position) for position in (0, 12, 43, 44, 59))],
+    ids=["other slot", "zeros", "flip 0", "flip 12", "flip 43", "flip 44", "flip 59"],
 )
 def test_auth_that_does_not_open(auth):
     """Section 4: an auth of another slot, or a changed one, is damage."""

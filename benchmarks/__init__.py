@@ -1,0 +1,1 @@
+"""Measurements of cloakfs: see README.md beside this file."""

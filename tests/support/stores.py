@@ -1,0 +1,105 @@
+"""Backing stores that fail on purpose."""
+
+from __future__ import annotations
+
+import os
+from errno import EIO, ENOSPC, EPERM
+from typing import Any
+
+from encfs.store.local import LocalStore
+
+# Every call that changes something below, in the order of encfs/store/base.py.
+CHANGES = (
+    "pwrite", "truncate", "rename", "exchange", "link", "unlink", "mkdir", "rmdir", "symlink", "mknod",
+    "chmod", "fchmod", "chown", "fchown", "utime", "futime", "setxattr", "removexattr",
+)  # fmt: skip
+
+
+def error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+class FullStore(LocalStore):
+    """A store with no room: while ``room`` is a number, so many more bytes are written, then ENOSPC.
+
+    With ``only_growth`` bytes that lie in the file already may always be overwritten, as on most filesystems.
+    """
+
+    room: int | None = None
+    only_growth = False
+    code = ENOSPC
+
+    def pwrite(self, fd: int, data: memoryview | bytes, offset: int) -> None:
+        if self.room is None:
+            super().pwrite(fd, data, offset)
+            return
+        free = 0
+        if self.only_growth:
+            free = min(max(0, self.fstat(fd).st_size - offset), len(data))
+        fits = min(len(data), free + self.room)
+        super().pwrite(fd, memoryview(data)[:fits], offset)
+        self.room -= max(0, fits - free)
+        if fits < len(data):
+            raise error(self.code)
+
+
+class FailingStore(LocalStore):
+    """A store on which the calls named in ``broken`` fail: name to errno, after ``after`` good ones."""
+
+    def __init__(self, root_fd: int) -> None:
+        super().__init__(root_fd)
+        self.broken: dict[str, int] = {}
+        self.after = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        method = super().__getattribute__(name)
+        if name.startswith("_") or name in ("broken", "after") or not callable(method):
+            return method
+        code = self.broken.get(name)
+        if code is None:
+            return method
+        if self.after > 0:
+            self.after -= 1
+            return method
+
+        def fail(*_: object, **__: object) -> None:
+            raise error(code)
+
+        return fail
+
+
+class NoSymlinkStore(LocalStore):
+    """A filesystem without symlinks, as FAT is."""
+
+    def symlink(self, target: bytes, dirfd: int, name: bytes) -> None:
+        raise error(EPERM)
+
+
+class DyingStore(LocalStore):
+    """A store under which the process dies: before the change number ``dies_at`` (from 0), or in the middle of it.
+
+    A write that is ``torn`` has written its first half, at a border of 512 bytes, when the process dies.
+    """
+
+    dies_at: int | None = None
+    torn = False
+    count = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        method = super().__getattribute__(name)
+        if name not in CHANGES or self.dies_at is None:
+            return method
+
+        def count(*arguments: Any, **more: Any) -> Any:
+            here, self.count = self.count, self.count + 1
+            if here == self.dies_at:
+                if self.torn and name == "pwrite":
+                    fd, data, offset = arguments
+                    os.pwrite(fd, memoryview(data)[: len(data) // 2 // 4096 * 4096], offset)
+                os._exit(77)
+            return method(*arguments, **more)
+
+        return count
+
+
+__all__ = ["CHANGES", "EIO", "ENOSPC", "DyingStore", "FailingStore", "FullStore", "NoSymlinkStore", "error"]
