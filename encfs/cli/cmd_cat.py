@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -29,8 +30,9 @@ def command(*, volume: str, path: str, secret: SecretOptions) -> ExitCode:
     mounted one is read through its mount, and no passphrase is needed.
     """
     inside = os.fsencode(path)
-    with sources.open_source(targets.find(volume), secret) as source, sources.named(inside):
-        entry = source.stat(inside, follow=True)
+    with sources.open_source(targets.find(volume), secret) as source:
+        with sources.named(inside):
+            entry = source.stat(inside, follow=True)
         if stat.S_ISDIR(entry.mode):
             raise UsageError(f"{output.printable(path)} is a directory", hint="Copy directories with: cloakfs export")
         if not stat.S_ISREG(entry.mode):
@@ -44,8 +46,14 @@ def _write_out(source: sources.Source, path: bytes, size: int) -> None:
     to_file = stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     done = 0
     with progress.bar("Reading", shown=to_file) as shown:
-        for piece in source.read(path):
+        for piece in _pieces(source, path):
             sys.stdout.buffer.write(piece)
             done += len(piece)
             shown.update(done, max(size, done), "")
     sys.stdout.buffer.flush()
+
+
+def _pieces(source: sources.Source, path: bytes) -> Iterator[bytes]:
+    """The content; what goes wrong with reading it, and only that, has the path."""
+    with sources.named(path):
+        yield from source.read(path)

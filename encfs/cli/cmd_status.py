@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import options, output, progress, targets
+from encfs.cli import mounts, options, output, progress, targets
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import CloakfsError, ExitCode
 from encfs.format.config import Config, Kdf, KdfAlg
@@ -255,7 +255,10 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     if volume["state"] == "dead":
         return [("state", f"its daemon died; {where} is stuck"), ("", f"clear it with: cloakfs lock {where}")]
     if "pid" not in mount:
-        return [("state", f"mounted at {where}, by another user or by a daemon that does not answer")]
+        kernel = mounts.mount_at(mount["mountpoint"])
+        if kernel is None or kernel.uid in (None, os.geteuid()):
+            return [("state", f"mounted at {where}; its daemon does not answer")]
+        return [("state", f"mounted at {where} by {targets.user_name(kernel.uid)}")]
     who = f"by {targets.user_name(mount['uid'])}, process {mount['pid']}"
     access = ("read-only" if mount["read_only"] else "read and write") + (
         ", for all users" if mount["allow_other"] else ", for that user only"

@@ -11,6 +11,7 @@ import os
 import select
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -112,12 +113,17 @@ def status(path: Path) -> Reply:
 
 def mounted_volumes() -> list[Mounted]:
     """All volumes that daemons of this user serve, by mount point."""
-    found = []
-    for path in runtime.sockets():
+
+    def ask_one(path: Path) -> Mounted | None:
         try:
-            found.append(Mounted(path, status(path)))
+            return Mounted(path, status(path))
         except CloakfsError:
-            continue  # Left by a daemon that was killed, or it is just ending.
+            return None  # Left by a daemon that was killed; or it is just ending, or silent.
+
+    paths = runtime.sockets()
+    # All at once: each silent daemon costs the whole time limit.
+    with ThreadPoolExecutor(max_workers=max(1, len(paths))) as pool:
+        found = [mounted for mounted in pool.map(ask_one, paths) if mounted is not None]
     return sorted(found, key=lambda mounted: mounted.mountpoint)
 
 

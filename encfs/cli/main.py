@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 import click
 
@@ -170,6 +170,7 @@ def run(action: Callable[[], ExitCode], manners: Manners) -> ExitCode:
     Returns:
         The exit status. SIGTERM, SIGHUP and a closed pipe do not come back: the process dies of the signal.
     """
+    _keep_standard_streams()
     logging.getLogger("cloakfs").addHandler(logging.StreamHandler() if manners.debug else logging.NullHandler())
     for number in (signal.SIGTERM, signal.SIGHUP):
         # nohup has set SIGHUP to be ignored: it stays so.
@@ -198,6 +199,16 @@ def run(action: Callable[[], ExitCode], manners: Manners) -> ExitCode:
     except Exception as exc:  # noqa: BLE001 - the last resort: a user never sees a traceback
         hint = "This is a mistake in cloakfs. Run it again with --debug and report what it shows."
         return _tell(manners, ExitCode.FAILURE, f"internal error ({type(exc).__name__})", hint=hint)
+
+
+def _keep_standard_streams() -> None:
+    """Where the caller closed stdin, stdout or stderr, no file that is opened later may take its number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(fd)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the whole process
 
 
 def default_signals() -> None:
@@ -237,14 +248,23 @@ def _tell(
     """The message and its hint on stderr, the object on stdout; the code is passed on."""
     if manners.debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    try:
-        if manners.as_json:
-            error = {"name": code.name, "exit_code": int(code), "message": message, "hint": hint, **(details or {})}
-            sys.stdout.write(json.dumps({"error": error}) + "\n")
-            sys.stdout.flush()
-        click.echo(f"{manners.program}: {message}", err=True)
-        if hint:
-            click.echo(f"  {hint}", err=True)
-    except BrokenPipeError:
-        _die_of(signal.SIGPIPE)
+    error = {"name": code.name, "exit_code": int(code), "message": message, "hint": hint, **(details or {})}
+    hints = f"\n  {hint}" if hint else ""
+    for stream, text in (
+        (sys.stdout, json.dumps({"error": error}) if manners.as_json else ""),
+        (sys.stderr, f"{manners.program}: {message}{hints}"),
+    ):
+        try:
+            if text:
+                click.echo(text, file=stream)
+            stream.flush()
+        except OSError:
+            _give_up_on(stream)  # Closed, or on a full disk: the exit status says it all the same.
     return code
+
+
+def _give_up_on(stream: TextIO) -> None:
+    """What is still in its buffer goes nowhere; else Python complains at exit and changes the status."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

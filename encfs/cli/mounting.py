@@ -71,11 +71,15 @@ def mount(request: MountRequest) -> dict[str, Any]:
     _check_log(options.log)
     require_source(request.secret)
     opened = unlock(request.volume, request.secret, read_only=request.read_only, mountpoint=mountpoint)
-    if opened.ctx.read_only and not request.read_only:
-        output.warn("a newer cloakfs wrote this volume; this version can only read it")
-    if request.foreground:
-        output.remark(f"Mounting at {output.printable(mountpoint)}. Ctrl-C locks it, or: cloakfs lock")
-    default_signals()
+    try:
+        if opened.ctx.read_only and not request.read_only:
+            output.warn("a newer cloakfs wrote this volume; this version can only read it")
+        if request.foreground:
+            output.remark(f"Mounting at {output.printable(mountpoint)}. Ctrl-C locks it, or: cloakfs lock")
+        default_signals()
+    except BaseException:
+        opened.close()
+        raise
     # From here on the volume belongs to the daemon, which closes it also when mounting fails.
     daemon.start(opened, options, foreground=request.foreground)
     if request.foreground:

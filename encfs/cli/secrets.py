@@ -24,7 +24,7 @@ import click
 
 from encfs.cli import output, progress, terminal
 from encfs.core.slots import passphrase_bytes, passphrase_from_raw
-from encfs.errors import CloakfsError, NotAVolumeError, UnlockError, UsageError, WrongSecretError
+from encfs.errors import CloakfsError, DataError, NotAVolumeError, UnlockError, UsageError, WrongSecretError
 from encfs.format.config import Config, SlotKind
 from encfs.format.recovery_key import GROUPS, decode_recovery_key
 from encfs.volume import Volume, read_config
@@ -187,13 +187,20 @@ def _run(command: str) -> bytes:
         raise UsageError("--passphrase-command: the command is empty")
     try:
         # It may ask on the terminal itself: stdin and stderr are ours, only stdout is taken.
-        done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, bufsize=0)
     except OSError as exc:
         raise UnlockError(f"the passphrase command cannot be run: {words[0]}: {exc.strerror}") from exc
-    if done.returncode:
-        how = f"exit status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+    with process:
+        assert process.stdout is not None
+        try:
+            found = _read_all(process.stdout.fileno(), "the output of the passphrase command")
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        how = f"exit status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
         raise UnlockError(f"the passphrase command failed with {how}")
-    return done.stdout
+    return found
 
 
 def _recovery_key_in(path: str) -> bytes:
@@ -233,12 +240,18 @@ def about(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as exc:
+        if os.path.isdir(path):
+            raise DataError(f"{output.printable(path)}: a part of the volume is missing: {_name(exc)}") from exc
         raise NotAVolumeError(f"{output.printable(path)}: there is no such directory") from exc
     except NotADirectoryError as exc:
         raise NotAVolumeError(f"{output.printable(path)}: this is no directory, so no volume") from exc
     except CloakfsError as exc:
         exc.args = (f"{output.printable(path)}: {exc}",)
         raise
+
+
+def _name(exc: OSError) -> str:
+    return output.printable(exc.filename) if isinstance(exc.filename, str | bytes) else "a file"
 
 
 def config_of(path: str) -> Config:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import threading
 from dataclasses import dataclass
 from errno import ECONNABORTED, ENOTCONN
+from typing import Final
 
 from encfs import runtime
 from encfs.cli import control, mounts
@@ -16,6 +18,8 @@ from encfs.cli.control import BrokeOffError, NotAnsweringError
 from encfs.cli.output import printable
 from encfs.errors import ConfigError, NotMountedError
 from encfs.volume import read_config
+
+_PATIENCE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,20 @@ def _same_directory(one: str, other: str) -> bool:
 
 
 def is_dead(mountpoint: str) -> bool:
-    """Whether the kernel still has the mount, but its daemon is gone."""
-    try:
-        os.statvfs(mountpoint)  # Not stat, which the kernel answers from its cache.
-    except OSError as exc:
-        return exc.errno in (ENOTCONN, ECONNABORTED)
-    return False
+    """Whether the kernel still has the mount, but its daemon is gone. A daemon that is only silent is not dead."""
+    found: list[int] = []
+
+    def ask() -> None:
+        try:
+            os.statvfs(mountpoint)  # Not stat, which the kernel answers from its cache.
+        except OSError as exc:
+            found.append(exc.errno or 0)
+
+    # A daemon that is stopped never answers; the thread then waits on alone, and ends with the process.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    return bool(found) and found[0] in (ENOTCONN, ECONNABORTED)
 
 
 def user_name(uid: int) -> str:

@@ -39,6 +39,9 @@ class FileOperations(pyfuse3.Operations):
         if flags & os.O_TRUNC:
             try:
                 await truncate(state, file, 0)
+                if ctx.uid != 0:
+                    # The kernel leaves to us what a truncating open does besides, and then asks for the mode.
+                    state.volume.attributes.drop_set_id(node)
             except BaseException:
                 del state.files[info.fh]
                 state.tree.release_file(node)

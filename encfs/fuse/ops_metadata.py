@@ -23,6 +23,8 @@ _ACLS = (acl.ACCESS, acl.DEFAULT)
 def _check_attribute_name(name: bytes) -> None:
     if not name.startswith(_NAMESPACES) and name not in _ACLS:
         raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
+    if name in _NAMESPACES:
+        raise pyfuse3.FUSEError(errno.EINVAL)
 
 
 class MetadataOperations(pyfuse3.Operations):

@@ -20,6 +20,7 @@ from encfs.volume.node import NO_ATTRIBUTES, Attributes, Node
 from encfs.volume.tree import Tree
 
 _NO_STORE = (EOPNOTSUPP, ENODATA)
+_ACLS = (acl.ACCESS, acl.DEFAULT)
 
 
 def _error(code: int) -> OSError:
@@ -135,8 +136,12 @@ class AttributeStore:
             OSError: as setxattr(2).
         """
         stored: bytes | None = value
-        if name in (acl.ACCESS, acl.DEFAULT):
-            stored = self._accept_acl(node, name, value)
+        bits: int | None = None
+        if name in _ACLS:
+            parsed = acl.parse(value)
+            stored = value if parsed else None
+            if name == acl.ACCESS and parsed:
+                stored, bits = acl.access_attribute(parsed), acl.mode_of(parsed)
         attributes = dict(self.get_all(node))
         if stored is None:
             attributes.pop(name, None)
@@ -144,29 +149,35 @@ class AttributeStore:
             attributes[name] = stored
         if attributes != self.get_all(node):
             self.replace(node, attributes)
-
-    def _accept_acl(self, node: Node, name: bytes, value: bytes) -> bytes | None:
-        parsed = acl.parse(value)
-        if name == acl.DEFAULT:
-            return value if parsed else None
-        if not parsed:
-            return None
-        mode = stat_module.S_IMODE(self._tree.stat(node).st_mode)
-        self._chmod(node, mode & ~0o777 | acl.mode_of(parsed))
-        return acl.access_attribute(parsed)
+        if bits is not None:
+            self._chmod(node, stat_module.S_IMODE(self._tree.stat(node).st_mode) & ~0o777 | bits)
 
     def remove(self, node: Node, name: bytes) -> None:
-        """removexattr.
+        """removexattr. An ACL that is not there counts as removed.
 
         Raises:
             OSError: ENODATA and the lower errors.
         """
         attributes = dict(self.get_all(node))
-        if attributes.pop(name, None) is None:
+        if attributes.pop(name, None) is not None:
+            self.replace(node, attributes)
+        elif name not in _ACLS:
             raise _error(ENODATA)
-        self.replace(node, attributes)
 
     # -- mode, owner, times, size ------------------------------------------------------------------------
+
+    def drop_set_id(self, node: Node) -> None:
+        """Take setuid away, and setgid where it means anything: somebody without the right to keep them wrote.
+
+        Raises:
+            OSError: the lower errors.
+        """
+        mode = stat_module.S_IMODE(self._tree.stat(node).st_mode)
+        kept = mode & ~stat_module.S_ISUID
+        if mode & stat_module.S_IXGRP:
+            kept &= ~stat_module.S_ISGID
+        if kept != mode:
+            self._chmod(node, kept)
 
     def setattr(self, node: Node, change: Setattr) -> None:
         """Apply a change of owner, mode and times in that order; size is :meth:`truncate`'s.
@@ -189,31 +200,34 @@ class AttributeStore:
             self.replace(node, {**self.get_all(node), acl.ACCESS: changed})
         self._chmod(node, mode)
 
-    def _chmod(self, node: Node, mode: int) -> None:
-        store = self._ctx.store
-        if node.file is not None:
-            store.fchmod(node.file.fd, mode)
-        elif node is self._tree.root:
-            store.chmod(self._tree.dirfd(node), b".", mode)
-        elif node.parent is not None:
-            store.chmod(self._tree.dirfd(node.parent), node.lower_name, mode)
-        elif node.ghost is None:
+    def _at(self, node: Node) -> tuple[int, bytes] | None:
+        """Where ``*at`` calls find an object that is not an open file; None if nothing of it is left below."""
+        if node is self._tree.root:
+            return self._tree.dirfd(node), b"."
+        removed = self._tree.directories.removed(node)
+        if removed is not None:
+            return removed, b"."
+        if node.parent is not None:
+            return self._tree.dirfd(node.parent), node.lower_name
+        if node.ghost is None:
             raise _error(EOPNOTSUPP)
+        return None
+
+    def _chmod(self, node: Node, mode: int) -> None:
+        if node.file is not None:
+            self._ctx.store.fchmod(node.file.fd, mode)
+        elif (at := self._at(node)) is not None:
+            self._ctx.store.chmod(*at, mode)
 
     def _chown(self, node: Node, uid: int, gid: int) -> None:
         store = self._ctx.store
         if node.file is not None:
             store.fchown(node.file.fd, uid, gid)
-        elif node is self._tree.root:
-            store.chown(self._tree.dirfd(node), b".", uid, gid)
-        elif node.parent is not None:
-            store.chown(self._tree.dirfd(node.parent), node.lower_name, uid, gid)
-            if node.dir_id is not None:
-                self._chown_record(node, uid, gid)
-
-    def _chown_record(self, node: Node, uid: int, gid: int) -> None:
-        """The record goes with its directory, so that the owner can use the volume without root."""
-        self._ctx.store.chown(self._tree.dirfd(node), RECORD_NAME, uid, gid)
+        elif (at := self._at(node)) is not None:
+            store.chown(*at, uid, gid)
+            if node.parent is not None and stat_module.S_ISDIR(self._tree.stat(node).st_mode):
+                # The record goes with its directory, so that the owner can use the volume without root.
+                store.chown(self._tree.dirfd(node), RECORD_NAME, uid, gid)
 
     def _utime(self, node: Node, atime_ns: int | None, mtime_ns: int | None) -> None:
         store = self._ctx.store
@@ -221,7 +235,5 @@ class AttributeStore:
         times = (stat.st_atime_ns if atime_ns is None else atime_ns, stat.st_mtime_ns if mtime_ns is None else mtime_ns)
         if node.file is not None:
             store.futime(node.file.fd, times)
-        elif node is self._tree.root:
-            store.utime(self._tree.dirfd(node), b".", times)
-        elif node.parent is not None:
-            store.utime(self._tree.dirfd(node.parent), node.lower_name, times)
+        elif (at := self._at(node)) is not None:
+            store.utime(*at, times)

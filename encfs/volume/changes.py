@@ -7,9 +7,10 @@ Owns: the order of lower operations that makes a rename atomic for a program and
 from __future__ import annotations
 
 import stat as stat_module
-from errno import EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
+from errno import EEXIST, EINVAL, EISDIR, EMLINK, ENAMETOOLONG, ENOENT, ENOTDIR
 
-from encfs.format.limits import LINK_SUFFIX, NAME_MAX
+from encfs.errors import DataError
+from encfs.format.limits import DIRECT_NAME_MAX, LINK_SUFFIX, NAME_MAX
 from encfs.units import LowerName
 from encfs.volume.creation import Caller, Creation
 from encfs.volume.node import Node
@@ -17,6 +18,10 @@ from encfs.volume.places import error, temporary_name
 from encfs.volume.tree import Found, is_long
 
 __all__ = ["Caller", "Changes"]
+
+
+# One side of an exchange: the node, what was found of it, and the directory and plain name where it is.
+_Side = tuple[Node, Found, Node, bytes]
 
 
 class Changes(Creation):
@@ -31,8 +36,10 @@ class Changes(Creation):
         self._ctx.require_writable()
         if len(to_name) > NAME_MAX:
             raise error(ENAMETOOLONG)
+        if parent.ghost is not None or to_parent.ghost is not None:
+            raise error(ENOENT)
         source, target = self._tree.find(parent, name), self._tree.find(to_parent, to_name)
-        if source is None or to_parent.ghost is not None:
+        if source is None:
             raise error(ENOENT)
         if target is not None and no_replace:
             raise error(EEXIST)
@@ -47,7 +54,8 @@ class Changes(Creation):
                 return
             if source.lower_name.endswith(LINK_SUFFIX):
                 lower = LowerName(lower + LINK_SUFFIX)
-            self._rename_lower(node, parent, name, source, to_parent, to_name, lower, target)
+            with self.held_open(node, source):
+                self._rename_lower(node, parent, name, source, to_parent, to_name, lower, target)
         finally:
             self._tree.nodes.drop_if_unused(node)
 
@@ -105,6 +113,9 @@ class Changes(Creation):
                 filesystem cannot exchange.
         """
         self._ctx.require_writable()
+        if len(name) > DIRECT_NAME_MAX >= len(to_name):
+            # A long name is only in the record that is overwritten. After a crash the other record tells it to recovery.
+            parent, name, to_parent, to_name = to_parent, to_name, parent, name
         first, second = self._tree.find(parent, name), self._tree.find(to_parent, to_name)
         if first is None or second is None:
             raise error(ENOENT)
@@ -117,31 +128,66 @@ class Changes(Creation):
         for found, lower in ((first, second.lower_name), (second, first.lower_name)):
             if stat_module.S_ISLNK(found.stat.st_mode) and is_long(lower):
                 raise error(EINVAL)
-        self.set_place(one, first, to_parent, to_name, was=(parent, name))
         try:
-            self.set_place(two, second, parent, name, was=(to_parent, to_name))
+            with self.held_open(one, first), self.held_open(two, second):
+                self._exchange_lower((one, first, parent, name), (two, second, to_parent, to_name))
+        finally:
+            self._tree.nodes.drop_if_unused(one)
+            self._tree.nodes.drop_if_unused(two)
+
+    def _exchange_lower(self, one: _Side, two: _Side) -> None:
+        (node, found, parent, name), (to_node, to_found, to_parent, to_name) = one, two
+        try:
+            self.set_place(node, found, to_parent, to_name, was=(parent, name))
+            self.set_place(to_node, to_found, parent, name, was=(to_parent, to_name))
             from_fd, to_fd = self._tree.directories.pair(parent, to_parent)
-            self._ctx.store.exchange(from_fd, first.lower_name, to_fd, second.lower_name)
-        except OSError:
-            self.set_place(two, second, to_parent, to_name, was=(parent, name))
-            self.set_place(one, first, parent, name, was=(to_parent, to_name))
+            self._ctx.store.exchange(from_fd, found.lower_name, to_fd, to_found.lower_name)
+        except (OSError, DataError):
+            # The first one first: the second may be what cannot be written.
+            self.set_place(node, found, parent, name, was=(to_parent, to_name))
+            self.set_place(to_node, to_found, to_parent, to_name, was=(parent, name))
             raise
-        one.remove_place(parent, first.lower_name)
-        two.remove_place(to_parent, second.lower_name)
-        one.add_place(to_parent, second.lower_name)
-        two.add_place(parent, first.lower_name)
-        self._tree.nodes.drop_if_unused(one)
-        self._tree.nodes.drop_if_unused(two)
+        node.remove_place(parent, found.lower_name)
+        to_node.remove_place(to_parent, to_found.lower_name)
+        node.add_place(to_parent, to_found.lower_name)
+        to_node.add_place(parent, found.lower_name)
 
     def _symlink_into_file(self, node: Node, parent: Node, source: Found, to_parent: Node, to_name: bytes) -> None:
         """A lower symlink gets a name too long for it: it becomes a symlink in a file (FORMAT.md section 9.4)."""
-        target = self._tree.read_link(node)
-        existing = self._tree.find(to_parent, to_name)
-        if existing is not None:
-            self.unlink(to_parent, to_name)
-        made, _ = self.symlink(to_parent, to_name, target, Caller(source.stat.st_uid, source.stat.st_gid))
-        self._ctx.store.unlink(self._tree.dirfd(parent), source.lower_name)
-        lower_name = made.lower_name
-        node.remove_place(parent, source.lower_name)
-        node.add_place(to_parent, lower_name)
-        self._tree.nodes.renumber(node, self._tree.stat(made).st_ino)
+        if source.stat.st_nlink > 1:
+            raise error(EMLINK)  # Its other names would go on naming another symlink.
+        text, store = self._tree.read_link(node), self._ctx.store
+        target = self._tree.find(to_parent, to_name)
+        hidden = None if target is None else temporary_name()
+        if target is not None and hidden is not None:
+            to_fd = self._tree.dirfd(to_parent)
+            store.rename(to_fd, target.lower_name, to_fd, hidden)
+        try:
+            made = self._copy_symlink(source, parent, to_parent, to_name, text)
+        except OSError:
+            if target is not None and hidden is not None:
+                to_fd = self._tree.dirfd(to_parent)
+                store.rename(to_fd, hidden, to_fd, target.lower_name)
+            raise
+        node.move_place(parent, source.lower_name, to_parent, made.lower_name)
+        self._tree.nodes.renumber(node, made.stat.st_ino)
+        if target is not None and hidden is not None:
+            self._gone(to_parent, target)
+            self.discard_temporary(self._tree.dirfd(to_parent), hidden)
+
+    def _copy_symlink(self, source: Found, parent: Node, to_parent: Node, to_name: bytes, text: bytes) -> Found:
+        """The same symlink in a file at the new place, and no longer at the old one."""
+        store, old = self._ctx.store, source.stat
+        made, _ = self.symlink(to_parent, to_name, text, Caller(old.st_uid, old.st_gid))
+        self._tree.nodes.drop_if_unused(made)
+        try:
+            from_fd, to_fd = self._tree.directories.pair(parent, to_parent)
+            if self._is_root:
+                store.chown(to_fd, made.lower_name, old.st_uid, old.st_gid)
+            store.utime(to_fd, made.lower_name, (old.st_atime_ns, old.st_mtime_ns))
+            found = Found(made.lower_name, store.stat(to_fd, made.lower_name))
+            store.unlink(from_fd, source.lower_name)
+        except OSError:
+            store.unlink(self._tree.dirfd(to_parent), made.lower_name)
+            raise
+        return found

@@ -80,7 +80,12 @@ class Creation(Removal):
         node.file = OpenFile.new(self._ctx, fd, node.inode, header)
         node.attributes = NO_ATTRIBUTES
         if ownership.attributes:
-            self._attributes.replace(node, ownership.attributes)
+            try:
+                self._attributes.replace(node, ownership.attributes)
+            except OSError:
+                self.unlink(parent, name)
+                self._tree.close_file(node)
+                raise
         return node, stat
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller) -> tuple[Node, os.stat_result]:
@@ -103,7 +108,11 @@ class Creation(Removal):
         node.dir_id = dir_id
         node.attributes = NO_ATTRIBUTES
         if ownership.attributes:
-            self._attributes.replace(node, ownership.attributes)
+            try:
+                self._attributes.replace(node, ownership.attributes)
+            except OSError:
+                self.rmdir(parent, name)
+                raise
         return node, stat
 
     def _write_new_record(
@@ -148,9 +157,12 @@ class Creation(Removal):
             stat = self._symlink_in_file(parent, name, lower, target)
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
         if self._is_root:
-            gid = self._group(parent, caller)
-            store.chown(dirfd, lower, caller.uid, gid)
-            stat = store.stat(dirfd, lower)
+            try:
+                store.chown(dirfd, lower, caller.uid, self._group(parent, caller))
+                stat = store.stat(dirfd, lower)
+            except OSError:
+                store.unlink(dirfd, lower)
+                raise
         return self._tree.nodes.meet(stat.st_ino, parent, lower, fresh=True), stat
 
     def _lower_symlink(self, parent: Node, name: bytes, lower: LowerName, target: bytes) -> os.stat_result | None:
@@ -196,10 +208,14 @@ class Creation(Removal):
         ownership = self._ownership(parent, mode, caller)
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
         store.mknod(dirfd, lower, stat_module.S_IFMT(mode) | (0 if ownership.owner else ownership.mode), rdev)
-        if ownership.owner is not None:
-            store.chown(dirfd, lower, *ownership.owner)
-            store.chmod(dirfd, lower, ownership.mode)
-        stat = store.stat(dirfd, lower)
+        try:
+            if ownership.owner is not None:
+                store.chown(dirfd, lower, *ownership.owner)
+                store.chmod(dirfd, lower, ownership.mode)
+            stat = store.stat(dirfd, lower)
+        except OSError:
+            store.unlink(dirfd, lower)
+            raise
         return self._tree.nodes.meet(stat.st_ino, parent, lower, fresh=True), stat
 
     def link(self, node: Node, parent: Node, name: bytes) -> os.stat_result:
@@ -218,7 +234,7 @@ class Creation(Removal):
         if stat_module.S_ISREG(stat.st_mode):
             if node.in_file:
                 lower = LowerName(lower + LINK_SUFFIX)
-            self.mark_multi(node, parent, name)
+            self.mark_multi(node, stat.st_nlink, parent, name)
         elif is_long(lower):
             raise error(EMLINK)
         elif stat_module.S_ISLNK(stat.st_mode):

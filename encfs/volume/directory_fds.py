@@ -26,6 +26,7 @@ class DirectoryFds:
         self._root = root
         self._root_fd = root_fd
         self._fds: OrderedDict[Node, int] = OrderedDict()
+        self._removed: dict[Node, int] = {}
 
     def fd(self, node: Node) -> int:
         """Descriptor of a directory, for ``*at`` calls made before the next call of this method.
@@ -74,13 +75,28 @@ class DirectoryFds:
         fd = self.fd(first)
         return fd, self.fd(second)
 
-    def forget(self, node: Node) -> None:
-        """Drop the cached descriptor of a directory, if there is one."""
+    def keep_removed(self, node: Node) -> None:
+        """The directory has lost its name: keep its open descriptor until the node is forgotten.
+
+        That keeps the lower inode, whose number would else go to the next new directory while programs are still in
+        this one.
+        """
         fd = self._fds.pop(node, None)
         if fd is not None:
-            self._store.close(fd)
+            self._removed[node] = fd
+
+    def removed(self, node: Node) -> int | None:
+        """The descriptor of a directory that has no name any more, as long as the node is known."""
+        return self._removed.get(node)
+
+    def forget(self, node: Node) -> None:
+        """Drop the descriptor of a directory, if there is one."""
+        for fds in (self._fds, self._removed):
+            fd = fds.pop(node, None)
+            if fd is not None:
+                self._store.close(fd)
 
     def close(self) -> None:
-        """Close every cached descriptor; the root's belongs to the caller."""
-        while self._fds:
-            self._store.close(self._fds.popitem()[1])
+        """Close every descriptor; the root's belongs to the caller."""
+        for node in (*self._fds, *self._removed):
+            self.forget(node)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from stat import S_IMODE, S_ISGID, S_ISUID
 
 from encfs.core import frames
 from encfs.core.cells import CellCodec
@@ -90,7 +91,7 @@ class LowerFile:
         self.header = replace(before, parent=parent, name=name, flags=before.flags if flags is None else flags)
         if self.header_stored:
             try:
-                self._keeping_times(self.write_header)
+                self._keeping_times_and_mode(self.write_header)
             except OSError:
                 self.header = before
                 raise
@@ -98,7 +99,7 @@ class LowerFile:
     def settle(self) -> None:
         """Bring lower size and header in line with the data, in that order, leaving mtime alone."""
         if self.dirty and self.writable:
-            self._keeping_times(self._settle)
+            self._keeping_times_and_mode(self._settle)
 
     def _settle(self) -> None:
         lower = self._ctx.geometry.lower_size(self.size)
@@ -108,19 +109,22 @@ class LowerFile:
             self.write_header()
             self._set_lower_size(lower)
 
-    def _keeping_times(self, action: Callable[[], None]) -> None:
+    def _keeping_times_and_mode(self, action: Callable[[], None]) -> None:
+        """A write of ours moves mtime, and below a daemon that is not root it clears the set-id bits."""
         store = self._ctx.store
         before = store.fstat(self.fd)
         action()
         try:
             store.futime(self.fd, (before.st_atime_ns, before.st_mtime_ns))
+            if before.st_mode & (S_ISUID | S_ISGID):
+                store.fchmod(self.fd, S_IMODE(before.st_mode))
         except PermissionError:
             return  # Not the owner: the kernel sends the program's own mtime anyway.
 
     def prepare_sync(self) -> int:
         """First half of fsync; the caller then runs fdatasync on ``fd`` and :meth:`confirm_sync`."""
         if self.writable and (self.dirty or self._stored_synced != min(self._confirmed, self.size)):
-            self._keeping_times(self._settle)
+            self._keeping_times_and_mode(self._settle)
         return self.size
 
     def confirm_sync(self, size: int) -> None:

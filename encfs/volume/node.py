@@ -7,7 +7,7 @@ Must not know: keys, I/O. Kept small: ``ls -lR`` over 200,000 files holds 200,00
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from encfs.units import DirId, LowerName
@@ -93,6 +93,7 @@ class NodeTable:
 
     The number is the lower inode number, but for three cases kept in ``_aliases``: the root; a symlink whose lower
     inode was replaced to change its text while the kernel knows it; and whatever would collide with those.
+    ``on_drop`` is called with every node that is removed.
     """
 
     ROOT = 1
@@ -101,6 +102,7 @@ class NodeTable:
         self._nodes: dict[int, Node] = {self.ROOT: root}
         self._aliases: dict[int, int] = {root_inode: self.ROOT}
         self._next_stand_in = 1 << 62
+        self.on_drop: Callable[[Node], None] = lambda _: None
         root.lower_inode = root_inode
 
     def __len__(self) -> int:
@@ -148,10 +150,16 @@ class NodeTable:
 
     def renumber(self, node: Node, lower_inode: int) -> None:
         """A node got another lower inode (a symlink is replaced to change its text). The kernel keeps its number."""
-        self._aliases.pop(node.lower_inode, None)
+        self._forget_alias(node)
         node.lower_inode = lower_inode
+        # Also where another node had it: that one is a ghost, because a lower inode in use cannot be given out again.
+        self._aliases.pop(lower_inode, None)
         if lower_inode != node.inode:
             self._aliases[lower_inode] = node.inode
+
+    def _forget_alias(self, node: Node) -> None:
+        if self._aliases.get(node.lower_inode) == node.inode:
+            del self._aliases[node.lower_inode]
 
     def forget(self, number: int, count: int) -> None:
         """Give back ``count`` references of the kernel."""
@@ -166,5 +174,5 @@ class NodeTable:
             return
         if self._nodes.get(node.inode) is node:
             del self._nodes[node.inode]
-            if node.lower_inode != node.inode:
-                self._aliases.pop(node.lower_inode, None)
+            self.on_drop(node)
+            self._forget_alias(node)

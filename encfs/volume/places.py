@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from errno import EMLINK, ENAMETOOLONG, ENOENT
 
@@ -15,12 +17,12 @@ from encfs.core import frames, symlinks
 from encfs.crypto import rng
 from encfs.format.directory import DirectoryRecord
 from encfs.format.header import HeaderFlag
-from encfs.format.limits import DIRECT_NAME_MAX, RECORD_NAME, TEMP_PREFIX
+from encfs.format.limits import DIRECT_NAME_MAX, TEMP_PREFIX
 from encfs.units import LowerName
 from encfs.volume.attributes import AttributeStore
 from encfs.volume.context import Context
 from encfs.volume.node import Node
-from encfs.volume.tree import Found, Tree
+from encfs.volume.tree import Found, Tree, is_long
 
 
 def error(code: int) -> OSError:
@@ -42,31 +44,50 @@ class Places:
         self._attributes = attributes
         self._is_root = os.geteuid() == 0
 
+    @contextmanager
+    def held_open(self, node: Node, found: Found) -> Iterator[None]:
+        """Keep a regular file open while it moves.
+
+        Its header names the new place before it is there. If it cannot be moved the header gets the old place back,
+        and meanwhile no check would let anybody open it.
+        """
+        if not stat_module.S_ISREG(found.stat.st_mode):
+            yield
+            return
+        file = self._tree.open_file(node, writable=True)
+        file.handles += 1
+        try:
+            yield
+        finally:
+            self._tree.release_file(node)
+
     def set_place(self, node: Node, found: Found, parent: Node, name: bytes, *, was: tuple[Node, bytes]) -> None:
         """Write a place into the record that an object carries, if it carries one."""
         mode = found.stat.st_mode
         if stat_module.S_ISDIR(mode):
             self._set_directory_place(node, parent, name)
         elif stat_module.S_ISREG(mode):
-            self._set_file_place(node, parent, name, was)
+            self._set_file_place(node, found.stat.st_nlink, parent, name, was)
         elif len(name) > DIRECT_NAME_MAX:
             raise error(ENAMETOOLONG)
         elif stat_module.S_ISLNK(mode):
             self.reseal_symlink(node, parent, self._ctx.ring.active.names.seal(self._tree.dir_id(parent), name))
 
-    def _set_file_place(self, node: Node, parent: Node, name: bytes, was: tuple[Node, bytes]) -> None:
+    def _set_file_place(self, node: Node, links: int, parent: Node, name: bytes, was: tuple[Node, bytes]) -> None:
         file = self._tree.open_file(node, writable=True)
         try:
-            header = file.header
+            header, flags = file.header, file.header.flags
+            if links == 1:
+                flags &= ~HeaderFlag.MULTI  # The other links are gone: the last one has a place again.
             dir_id = self._tree.dir_id(parent)
-            if header.flags & HeaderFlag.MULTI and len(header.name) > DIRECT_NAME_MAX:
+            if flags & HeaderFlag.MULTI and len(header.name) > DIRECT_NAME_MAX:
                 held_here = header.name == was[1] and header.parent == self._tree.dir_id(was[0])
                 if not held_here:
                     if len(name) > DIRECT_NAME_MAX:
                         raise error(EMLINK)
                     return
-            if header.parent != dir_id or header.name != name:
-                file.set_place(dir_id, name)
+            if header.parent != dir_id or header.name != name or header.flags != flags:
+                file.set_place(dir_id, name, flags=flags)
         finally:
             self._tree.close_file(node)
 
@@ -79,34 +100,20 @@ class Places:
         """Overwrite the record of an existing directory with the next generation of it."""
         record = replace(record, generation=record.generation + 1, session=self._ctx.session)
         store, sealed = self._ctx.store, frames.seal_directory(self._ctx.ring, record)
-        try:
-            fd = store.open_writable(self._tree.dirfd(node), RECORD_NAME)
-        except PermissionError:
-            fd = self._open_record_anyway(node)
+        fd = self._tree.open_record(node, writable=True)
         try:
             store.pwrite(fd, sealed, 0)
         finally:
             store.close(fd)
 
-    def _open_record_anyway(self, node: Node) -> int:
-        """An owner may have taken his own search permission away; the rename is still his right."""
-        if node.parent is None:
-            raise error(ENOENT)
-        store, dirfd = self._ctx.store, self._tree.dirfd(node.parent)
-        mode = stat_module.S_IMODE(store.stat(dirfd, node.lower_name).st_mode)
-        store.chmod(dirfd, node.lower_name, mode | 0o700)
-        try:
-            return store.open_writable(self._tree.dirfd(node), RECORD_NAME)
-        finally:
-            store.chmod(dirfd, node.lower_name, mode)
-
-    def mark_multi(self, node: Node, parent: Node, name: bytes) -> None:
-        """Set MULTI before the second link is there; the header names the long name if there is one."""
+    def mark_multi(self, node: Node, links: int, parent: Node, name: bytes) -> None:
+        """Set MULTI before another link is there; the header names the long name if there is one."""
         file = self._tree.open_file(node, writable=True)
         try:
             header = file.header
             if len(name) > DIRECT_NAME_MAX:
-                if len(header.name) > DIRECT_NAME_MAX:
+                gone = links == 1 and not is_long(node.lower_name)  # The link that the header names may be.
+                if len(header.name) > DIRECT_NAME_MAX and not gone:
                     raise error(EMLINK)
                 file.set_place(self._tree.dir_id(parent), name, flags=header.flags | HeaderFlag.MULTI)
             elif not header.flags & HeaderFlag.MULTI:

@@ -42,7 +42,7 @@ class Removal(Places):
         if found.stat.st_nlink <= 1 or stat_module.S_ISDIR(found.stat.st_mode):
             node.parent = None
             node.ghost = found.stat
-            self._tree.directories.forget(node)
+            self._tree.directories.keep_removed(node)
         self._tree.nodes.drop_if_unused(node)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
@@ -72,6 +72,10 @@ class Removal(Places):
             store.close(inside)
         if any(name != RECORD_NAME and not name.startswith(TEMP_PREFIX) for name in names):
             raise error(ENOTEMPTY)
+        node = self._tree.nodes.find(found.stat.st_ino)
+        if node is not None:
+            self._tree.dirfd(node)  # Opened while it has a name, for _gone to keep.
+            dirfd = self._tree.dirfd(parent)
         temporary = temporary_name()
         store.rename(dirfd, found.lower_name, dirfd, temporary)
         return temporary
@@ -82,8 +86,12 @@ class Removal(Places):
         try:
             return store.list(inside)
         except PermissionError:
-            store.chmod(dirfd, found.lower_name, stat_module.S_IMODE(found.stat.st_mode) | 0o700)
-            return store.list(inside)
+            mode = stat_module.S_IMODE(found.stat.st_mode)
+            store.chmod(dirfd, found.lower_name, mode | 0o700)
+            try:
+                return store.list(inside)
+            finally:
+                store.chmod(dirfd, found.lower_name, mode)
 
     def _discard_directory(self, dirfd: int, temporary: bytes) -> None:
         """Take apart a directory that has no name any more. What cannot be removed waits for recovery."""
@@ -93,13 +101,17 @@ class Removal(Places):
         except OSError:
             return
         try:
-            store.chmod(dirfd, temporary, 0o700)
+            mode = stat_module.S_IMODE(store.stat(dirfd, temporary).st_mode)
+            if mode & 0o700 != 0o700:
+                store.chmod(dirfd, temporary, mode | 0o700)
             for name in store.list(inside):
                 if name.startswith(TEMP_PREFIX):
                     self.discard_temporary(inside, name)
                 else:
                     store.unlink(inside, name)
             store.rmdir(dirfd, temporary)
+            if mode & 0o700 != 0o700:
+                store.chmod(inside, b".", mode)  # Programs that are still in it see the mode they know.
         except OSError as exc:
             self._ctx.integrity_event(
                 "leftover", 0, f"a removed directory stays below until recovery: errno {exc.errno}"

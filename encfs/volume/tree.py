@@ -55,6 +55,7 @@ class Tree:
         self.nodes = NodeTable(self.root, root_stat.st_ino)
         self.directories = DirectoryFds(ctx.store, self.root, root_fd)
         self.dirfd = self.directories.fd
+        self.nodes.on_drop = self.directories.forget
 
     # -- directories ------------------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ class Tree:
         """
         store = self.ctx.store
         try:
-            fd = store.open(self.dirfd(node), RECORD_NAME, os.O_RDONLY)
+            fd = self.open_record(node, writable=False)
         except FileNotFoundError as exc:
             raise SizeError("directory record missing") from exc
         try:
@@ -97,6 +98,29 @@ class Tree:
         if len(raw) != FRAME_SIZE:
             raise SizeError("directory record has the wrong size")
         return frames.open_directory(self.ctx.ring, raw)
+
+    def open_record(self, node: Node, *, writable: bool) -> int:
+        """A descriptor of ``cloakfs.d``; the caller closes it.
+
+        An owner may have taken his own search permission away; to rename and remove the directory is still his right.
+        """
+        try:
+            return self._open_record(node, writable=writable)
+        except PermissionError:
+            if self.ctx.read_only or node.parent is None:
+                raise
+        store, dirfd = self.ctx.store, self.dirfd(node.parent)
+        mode = stat_module.S_IMODE(store.stat(dirfd, node.lower_name).st_mode)
+        store.chmod(dirfd, node.lower_name, mode | 0o700)
+        try:
+            return self._open_record(node, writable=writable)
+        finally:
+            store.chmod(self.dirfd(node.parent), node.lower_name, mode)
+
+    def _open_record(self, node: Node, *, writable: bool) -> int:
+        if writable:
+            return self.ctx.store.open_writable(self.dirfd(node), RECORD_NAME)
+        return self.ctx.store.open(self.dirfd(node), RECORD_NAME, os.O_RDONLY)
 
     def check_directory_place(self, node: Node, record: DirectoryRecord) -> None:
         """Raises: PlaceError."""
@@ -197,7 +221,8 @@ class Tree:
         if node is self.root:
             return self.ctx.store.fstat(self._root_fd)
         if node.ghost is not None:
-            return node.ghost
+            fd = self.directories.removed(node)
+            return node.ghost if fd is None else self.ctx.store.fstat(fd)
         while True:
             if node.parent is None:
                 raise OSError(ESTALE, os.strerror(ESTALE))
@@ -323,21 +348,41 @@ class Tree:
         """Nodes whose file is open now."""
         return [node for node in self.nodes if node.file is not None]
 
-    def close_file(self, node: Node) -> None:
-        """Settle and close the file of a node now, if no handle is left."""
+    def close_file(self, node: Node, *, last: bool = False) -> None:
+        """Settle and close the file of a node now, if no handle is left.
+
+        A file that cannot be settled stays open, because its true size is known only here: the next close tries
+        again, and at the latest that of the volume (``last``).
+
+        Raises:
+            OSError: it could not be settled.
+        """
         file = node.file
         if file is None or file.handles > 0:
             return
+        done = last
         try:
-            file.close(discard=node.ghost is not None)
+            if node.ghost is None:
+                file.settle()
+            done = True
         except OSError:
-            if not file.header_stored and node.parent is not None:
-                # Not even an empty file came to be (no space for its header): take the lower entry back.
-                self.ctx.store.unlink(self.dirfd(node.parent), node.lower_name)
+            done = self._take_back(node, file) or last
             raise
         finally:
-            node.file = None
-            self.nodes.drop_if_unused(node)
+            if done:
+                node.file = None
+                file.close(discard=True)
+                self.nodes.drop_if_unused(node)
+
+    def _take_back(self, node: Node, file: OpenFile) -> bool:
+        """Remove a lower file if not even its first header found room: it never came to be."""
+        if file.header_stored or node.parent is None:
+            return False
+        stat = self.ctx.store.fstat(file.fd)
+        self.ctx.store.unlink(self.dirfd(node.parent), node.lower_name)
+        node.remove_place(node.parent, node.lower_name)
+        node.ghost = stat
+        return True
 
     def read_link(self, node: Node) -> bytes:
         """The target of a symlink.

@@ -19,6 +19,7 @@ from encfs.format.limits import LINK_SUFFIX, RECORD_NAME, SESSIONS_NAME, TEMP_PR
 from encfs.units import LowerName
 from encfs.volume.file import OpenFile
 from encfs.volume.node import Node
+from encfs.volume.tree import is_long
 from encfs.volume.volume import Volume
 
 _STEP = 1 << 20
@@ -101,6 +102,7 @@ class Verifier:
         self._totals = (0, 0)
         self._seen: set[int] = set()
         self._pending: list[tuple[Node, bytes]] = []
+        self._unreadable: Node | None = None
 
     @property
     def summary(self) -> Summary:
@@ -216,6 +218,7 @@ class Verifier:
             node.dir_id = node.dir_id or record.dir_id
             names = self._volume.ctx.store.list(self._tree.dirfd(node))
         except (DataError, OSError) as exc:
+            self._unreadable = node
             yield self._failure(node, path, exc, "directory")
             return
         present = frozenset(names)
@@ -253,8 +256,12 @@ class Verifier:
             found = self._tree.lookup(parent, name)
         except FileNotFoundError:
             return
-        except DataError:
-            yield self._foreign(parent, path, lower)
+        except DataError as exc:
+            if is_long(lower):
+                # The text of a long name is in the header or record that does not open, or names another place.
+                yield Finding(Severity.ERROR, "entry-damaged", path, self._lower_path(parent, lower), str(exc))
+            else:
+                yield self._foreign(parent, path, lower)
             return
         except OSError as exc:
             yield self._failure(parent, path, exc, "entry")
@@ -282,6 +289,7 @@ class Verifier:
         try:
             file = self._tree.open_file(node, writable=False)
         except (DataError, OSError) as exc:
+            self._unreadable = node
             yield self._failure(node, path, exc, "file")
             return
         file.handles += 1
@@ -303,7 +311,8 @@ class Verifier:
             except CellError as exc:
                 yield self._error("cell-damaged", node, path, str(exc))
                 # The careful path opened the cells before it, in order.
-                count = max(int(geometry.start_of(exc.index + 1)), offset + 1) - offset
+                end = node.file.size if node.file is not None else offset
+                count = max(min(int(geometry.start_of(exc.index + 1)), end), offset + 1) - offset
             except (DataError, OSError) as exc:
                 yield self._failure(node, path, exc, "file")
                 return
@@ -327,6 +336,8 @@ class Verifier:
     def _attributes(self, node: Node, path: bytes, stat: os.stat_result) -> Iterator[Finding]:
         if not (stat_module.S_ISREG(stat.st_mode) or stat_module.S_ISDIR(stat.st_mode)):
             return
+        if node is self._unreadable:
+            return  # Found already; without its header or record its attributes do not open either.
         try:
             self._volume.attributes.read(node)
         except (DataError, OSError) as exc:

@@ -183,8 +183,8 @@ class Volume(PathAccess):
         if self._closed:
             return
         try:
+            self._close_files()
             if not self.ctx.read_only:
-                self._close_files()
                 self._store.syncfs(self._root_fd)
                 self.sessions.end()
         finally:
@@ -196,7 +196,7 @@ class Volume(PathAccess):
             if node.file is not None:
                 node.file.handles = 0
                 try:
-                    self.tree.close_file(node)
+                    self.tree.close_file(node, last=True)
                 except OSError as exc:
                     failure = failure or exc
         if failure is not None:

@@ -1,6 +1,9 @@
 """Every way in which a volume does not open has its own message and exit code."""
 
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -175,3 +178,30 @@ def test_volume_in_use_by_another_process(volume):
             assert os.uname().nodename in result.err
         assert run("status", volume.path, "--json").json["volumes"][0]["state"] == "in-use"
     assert run("status", volume.path, "--json").json["volumes"][0]["state"] == "locked"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_stdout_on_a_full_disk(volume, arguments):
+    """A result that cannot be written is exit 24 with one line, not a crash at the end."""
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "encfs", "status", str(volume.path), *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (24, "cloakfs: no space left on device\n")
+
+
+def test_closed_streams(volume):
+    """Where the caller has closed stdin, stdout and stderr, the command does its work, and no file takes their place."""
+    script = 'exec "$@" <&- >&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-m", "encfs", "verify", str(volume.path), *volume.secret],
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+def test_a_volume_with_a_missing_part(volume):
+    """Where only a part of the volume is gone, that part is named; exit 25."""
+    shutil.rmtree(volume.path / "cloakfs.s")
+    result = run("cat", volume.path, "empty", *volume.secret)
+    assert result.code == 25
+    assert "cloakfs.s" in result.err

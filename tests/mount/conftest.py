@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.mounting import MountedVolume, is_mounted, wait_for
 from tests.support.twin import Twin
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.support.linux import error_of, in_child, needs_root
 from tests.support.mounting import MountedVolume
 from tests.support.twin import Twin, look, tree
@@ -21,7 +22,10 @@ needs_acl = pytest.mark.skipif(shutil.which("setfacl") is None, reason="needs se
 
 def attributes(path: Path) -> dict[str, bytes]:
     """All attributes that listxattr shows, in order."""
-    return {name: os.getxattr(path, name, follow_symlinks=False) for name in sorted(os.listxattr(path, follow_symlinks=False))}
+    return {
+        name: os.getxattr(path, name, follow_symlinks=False)
+        for name in sorted(os.listxattr(path, follow_symlinks=False))
+    }
 
 
 def setfacl(*arguments: str | Path) -> None:
@@ -37,7 +41,11 @@ def getfacl(path: Path) -> str:
 
 def acls(directory: Path) -> dict[str, str]:
     """getfacl of everything below, symlinks left out."""
-    return {str(path.relative_to(directory)): getfacl(path) for path in sorted(directory.rglob("*")) if not path.is_symlink()}
+    return {
+        str(path.relative_to(directory)): getfacl(path)
+        for path in sorted(directory.rglob("*"))
+        if not path.is_symlink()
+    }
 
 
 def test_user_attributes(twin: Twin, shared: MountedVolume) -> None:
@@ -96,7 +104,7 @@ def test_attributes_of_the_root(mounted: MountedVolume) -> None:
 
 
 def test_attributes_are_sealed_below(mounted: MountedVolume) -> None:
-    """Neither name nor value of an attribute is in a lower attribute; there is exactly one; the last removal takes it away."""
+    """Neither name nor value is in a lower attribute, of which there is one; the last removal takes it away."""
     for name in ("f", "d"):
         path = mounted.path / name
         path.mkdir() if name == "d" else path.write_bytes(b"")
@@ -327,15 +335,19 @@ def test_malformed_acls_are_refused(twin: Twin) -> None:
         folder.mkdir()
         setfacl("-m", f"u:{BOB}:r", folder)
         good = os.getxattr(folder, "system.posix_acl_access")
-        return [
-            error_of(lambda: os.setxattr(path, "system.posix_acl_access", b"rubbish")),
-            error_of(lambda: os.setxattr(path, "system.posix_acl_access", good[:-8])),
-            error_of(lambda: os.setxattr(path, "system.posix_acl_access", good)),
-            error_of(lambda: os.setxattr(path, "system.posix_acl_default", good)),
-            error_of(lambda: os.setxattr(folder, "system.posix_acl_default", good)),
-            error_of(lambda: os.removexattr(folder, "system.posix_acl_access")),
-            error_of(lambda: os.removexattr(folder, "system.posix_acl_default")),
-            error_of(lambda: os.removexattr(folder, "system.posix_acl_default")),
-        ], acls(directory), tree(directory)
+        return (
+            [
+                error_of(lambda: os.setxattr(path, "system.posix_acl_access", b"rubbish")),
+                error_of(lambda: os.setxattr(path, "system.posix_acl_access", good[:-8])),
+                error_of(lambda: os.setxattr(path, "system.posix_acl_access", good)),
+                error_of(lambda: os.setxattr(path, "system.posix_acl_default", good)),
+                error_of(lambda: os.setxattr(folder, "system.posix_acl_default", good)),
+                error_of(lambda: os.removexattr(folder, "system.posix_acl_access")),
+                error_of(lambda: os.removexattr(folder, "system.posix_acl_default")),
+                error_of(lambda: os.removexattr(folder, "system.posix_acl_default")),
+            ],
+            acls(directory),
+            tree(directory),
+        )
 
     twin.same(action)

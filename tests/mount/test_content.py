@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.mount.conftest import Maker, make_twin
 from tests.support.linux import Child, error_of, read_direct
 from tests.support.mounting import MountedVolume
@@ -380,7 +381,7 @@ def test_writers_and_readers_at_once(twin: Twin) -> None:
 
 
 def test_calls_without_a_handler_of_ours(twin: Twin) -> None:
-    """copy_file_range and sendfile copy; SEEK_END and SEEK_HOLE find the end; posix_fallocate makes room or says it cannot."""
+    """copy_file_range and sendfile copy; SEEK_END and SEEK_HOLE find the end; posix_fallocate makes room."""
 
     def action(directory: Path) -> object:
         source, target = directory / "source", directory / "target"

@@ -1,4 +1,4 @@
-"""fsync, fdatasync, fsync of directories, syncfs: what was confirmed is there after kill -9 of the daemon (FORMAT.md section 11)."""
+"""What fsync, fdatasync, msync and syncfs confirmed is there after kill -9 of the daemon (FORMAT.md section 11)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.support.linux import error_of, syncfs
 from tests.support.mounting import MountedVolume
 from tests.support.twin import Twin, tree

@@ -1,4 +1,4 @@
-"""flock, fcntl and OFD locks: the kernel keeps them for us; they must hold between processes, against a plain directory."""
+"""flock, fcntl and OFD locks, which the kernel keeps for us, between processes; against a plain directory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.support.linux import Child, error_of, in_child
 from tests.support.twin import Twin
 
@@ -73,7 +74,7 @@ def test_flock(twin: Twin) -> None:
 
 @pytest.mark.parametrize("lock", [posix, ofd], ids=["fcntl", "OFD"])
 def test_record_locks(twin: Twin, lock: Callable[..., None]) -> None:
-    """Ranges of bytes, read and write locks, splitting and joining, seen by another process; F_GETLK names the owner."""
+    """Ranges of bytes, read and write locks, split and joined, seen by another process; F_GETLK names the owner."""
 
     def action(directory: Path) -> object:
         fd = os.open(directory / "f", os.O_RDWR | os.O_CREAT, 0o644)
@@ -156,7 +157,10 @@ def test_locks_die_with_their_process(twin: Twin) -> None:
             hold()
         os.waitpid(pid, 0)
         fd = os.open(path, os.O_RDWR)
-        errors = error_of(lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)), error_of(lambda: posix(fd, fcntl.F_WRLCK))
+        errors = (
+            error_of(lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)),
+            error_of(lambda: posix(fd, fcntl.F_WRLCK)),
+        )
         os.close(fd)
         return errors
 
@@ -187,4 +191,4 @@ def test_deadlock_is_seen(twin: Twin) -> None:
             os.close(pipe[1])
         return errors
 
-    assert twin.same(action) == ["EDEADLK", "None"]
+    assert twin.same(action) in (["EDEADLK", "None"], ["EDEADLOCK", "None"])  # two names of one number

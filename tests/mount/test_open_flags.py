@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.support.linux import error_of, in_child, open_error, read_direct
 from tests.support.mounting import MountedVolume
 from tests.support.twin import Twin, look
@@ -26,7 +27,7 @@ def _write(path: Path, flags: int, data: bytes, mode: int = 0o644) -> int:
 
 
 def test_append_writes_at_the_end_wherever_the_position_is(twin: Twin) -> None:
-    """O_APPEND: every write goes to the end, also after seeking, and also where another descriptor has grown the file."""
+    """O_APPEND: every write goes to the end, also after seeking, also where another descriptor grew the file."""
 
     def action(directory: Path) -> object:
         path = directory / "log"
@@ -99,7 +100,7 @@ def test_exclusive_creation(twin: Twin) -> None:
 
 
 def test_truncation_on_open(twin: Twin) -> None:
-    """O_TRUNC empties a file for all its descriptors; its new content has nothing of the old, also after a short write."""
+    """O_TRUNC empties a file for all its descriptors; its new content has nothing of the old."""
 
     def action(directory: Path) -> object:
         path = directory / "f"
@@ -149,8 +150,7 @@ def test_direct_io(twin: Twin) -> None:
                 count = os.preadv(fd, [buffer], offset)
                 found.append(buffer[:count])
             buffer[:] = bytes(reversed(range(256))) * 64
-            for offset in (8192, 65536, 49152):
-                found.append(os.pwritev(fd, [buffer], offset))
+            found += [os.pwritev(fd, [buffer], offset) for offset in (8192, 65536, 49152)]
         os.close(fd)
         with path.open("r+b") as cached:
             cached.seek(10_000)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tests.support.linux import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, error_of, renameat2
 from tests.support.mounting import MountedVolume
 from tests.support.twin import Twin, look, tree
@@ -37,7 +38,10 @@ def populate(directory: Path) -> None:
     os.mkfifo(directory / "pipe2")
 
 
-KINDS = ("f1", "f2", "empty1", "empty2", "full1", "full2", "link1", "link2", "pipe1", "pipe2", "missing", "full1/inside")
+KINDS = (
+    *("f1", "f2", "empty1", "empty2", "full1", "full2"),
+    *("link1", "link2", "pipe1", "pipe2", "missing", "full1/inside"),
+)
 
 
 @pytest.mark.parametrize("flags", [0, RENAME_NOREPLACE, RENAME_EXCHANGE], ids=["plain", "NOREPLACE", "EXCHANGE"])
@@ -193,7 +197,7 @@ def test_exchange_keeps_open_files_apart(twin: Twin) -> None:
 
 
 def test_rename_leaves_times_and_mode_alone(twin: Twin) -> None:
-    """The header, record or symlink that is rewritten for the new place keeps mtime, mode and owner (DESIGN section 7)."""
+    """The header, record or symlink rewritten for the new place keeps mtime and mode (DESIGN section 7)."""
 
     def action(directory: Path) -> object:
         populate(directory)
@@ -203,7 +207,10 @@ def test_rename_leaves_times_and_mode_alone(twin: Twin) -> None:
             if name != "link1":
                 path.chmod(0o754)
             os.utime(path, ns=(number * 10**9 + 7, number * 10**9 + 123_456_789), follow_symlinks=False)
-            for new in ("moved-" + name, "full2/" + name, "x" * (150 - number), "y" * (250 - number))[: 3 if name == "pipe1" else 4]:
+            news = ["moved-" + name, "full2/" + name, "x" * (150 - number)]
+            if name != "pipe1":
+                news.append("y" * (250 - number))
+            for new in news:
                 path = path.rename(directory / new)
                 seen.append((path.lstat().st_mtime_ns, oct(path.lstat().st_mode)))
         return seen

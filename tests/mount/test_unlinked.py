@@ -40,14 +40,14 @@ def exercise(fd: int) -> list[object]:
         os.fchown(fd, 0, 0)
     again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
     os.pwrite(again, b"opened again", 3)
-    seen += [os.pread(fd, 20, 0), error_of(lambda: os.link(f"/proc/self/fd/{fd}", "/tmp/no")), look(again)]  # noqa: S108
+    seen += [os.pread(fd, 20, 0), error_of(lambda: os.link(f"/proc/self/fd/{fd}", "/tmp/no")), look(again)]
     os.close(again)
     seen.append(in_child(lambda: (os.pread(fd, 20, 0), os.fsync(fd), look(fd))))
     return seen
 
 
 def test_unlinked_open_file(twin: Twin, shared: MountedVolume) -> None:
-    """After unlink: read, write, truncate, fsync, msync, fchmod, fchown, futimens, xattrs, fstat (nlink 0), reopening."""
+    """After unlink: read, write, truncate, fsync, msync, fchmod, fchown, futimens, xattrs, fstat, reopening."""
 
     def action(directory: Path) -> object:
         path = directory / "f"
@@ -129,7 +129,7 @@ def test_only_read_when_unlinked(twin: Twin) -> None:
 
 
 def test_unlinked_and_only_mapped(twin: Twin, shared: MountedVolume) -> None:
-    """Neither name nor descriptor, only a mapping: stores and msync work until munmap, then the lower file is closed."""
+    """Neither name nor descriptor, only a mapping: stores and msync work; munmap closes the lower file."""
 
     def action(directory: Path) -> object:
         fd = os.open(directory / "f", os.O_RDWR | os.O_CREAT, 0o644)

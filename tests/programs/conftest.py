@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,14 @@ Outcome = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember whether the test itself went well: the end check of a failed test would only repeat it."""
     report = yield
     if call.when == "call":
-        item.stash[Outcome] = report.passed  # type: ignore[attr-defined]
-    return report  # type: ignore[return-value]
+        item.stash[Outcome] = report.passed
+    return report
 
 
 @pytest.fixture

@@ -35,8 +35,9 @@ JOBS = {
 def fio(directory: Path, *options: str) -> None:
     """Run one job; it fails when a block is not what was written."""
     run(
-        "fio", "--name=job", f"--directory={directory}", "--ioengine=psync", "--size=32m", "--fallocate=none", "--thread",
-        "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--randrepeat=1", "--group_reporting", *options,
+        "fio", "--name=job", f"--directory={directory}", "--ioengine=psync", "--size=32m", "--fallocate=none",
+        "--thread", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--randrepeat=1",
+        "--group_reporting", *options,
     )  # fmt: skip
 
 
@@ -69,8 +70,8 @@ def test_verified_writes_with_large_cells(make_volume: Maker, cell_size: int) ->
 def test_writers_and_readers_of_one_file(volume: MountedVolume) -> None:
     """Four jobs write their parts of one file and check what they wrote while the others go on."""
     fio(
-        volume.path, "--filename=shared", "--rw=randwrite", "--bs=4k", "--numjobs=4", "--size=8m", "--offset_increment=8m",
-        "--verify_backlog=64", "--do_verify=1",
+        volume.path, "--filename=shared", "--rw=randwrite", "--bs=4k", "--numjobs=4", "--size=8m",
+        "--offset_increment=8m", "--verify_backlog=64", "--do_verify=1",
     )  # fmt: skip
 
 

@@ -8,17 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs.workers.common import SLOT, SLOTS, record
 from tests.support.mounting import MountedVolume
 from tests.support.programs import MARKER, Maker, Reporter, crash, reporting, worker
 
 pytestmark = [pytest.mark.mount, pytest.mark.programs]
-
-SLOTS, SLOT = 64, 4999
-
-
-def record(number: int) -> bytes:
-    """As in workers/ledger.py."""
-    return (f"{MARKER} {number:08} ".encode() * 250)[:SLOT]
 
 
 def check_append(directory: Path, last: int) -> None:

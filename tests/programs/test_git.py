@@ -25,7 +25,7 @@ PERSON = {
 
 def git(place: Path, *arguments: str | Path, check: bool = True) -> str:
     """Run git in a directory."""
-    return run("git", *arguments, cwd=place, check=check, **PERSON).strip()
+    return run("git", *arguments, cwd=place, check=check, env=PERSON).strip()
 
 
 def make_history(place: Path) -> None:
@@ -47,11 +47,12 @@ def make_history(place: Path) -> None:
         parent = "merge refs/heads/side\n" if number == 119 else ""
         start = "from refs/heads/main\n" if number == 4 else ""
         when = f"C <c@example.org> {1_700_000_000 + number} +0000"
-        stream.append(f"commit refs/heads/{branch}\ncommitter {when}\ndata 9\ncommit {number % 10}\n{start}{parent}{''.join(files)}\n")
+        message = f"data 9\ncommit {number % 10}\n"
+        stream.append(f"commit refs/heads/{branch}\ncommitter {when}\n{message}{start}{parent}{''.join(files)}\n")
     stream.append("done\n")
     history = place.parent / "history"
     history.write_text("".join(stream))
-    run("sh", "-c", 'exec git fast-import --quiet < "$0"', history, cwd=place, **PERSON)
+    run("sh", "-c", 'exec git fast-import --quiet < "$0"', history, cwd=place, env=PERSON)
     git(place, "checkout", "-q", "main")
 
 
@@ -98,9 +99,8 @@ def test_the_daemon_is_killed(volume: MountedVolume) -> None:
     """kill -9 of the daemon while git commits and repacks: no commit that git had finished is lost or damaged."""
     repository = volume.path / "repository"
     git(volume.path, "init", "-q", "-b", "main", repository)
-    for name, value in {**PERSON, "core.fsync": "all", "gc.auto": "0"}.items():
-        if name.startswith("core") or name.startswith("gc"):
-            git(repository, "config", name, value)
+    git(repository, "config", "core.fsync", "all")
+    git(repository, "config", "gc.auto", "0")
     for count in (3, 8, 5):
         committer = Reporter(worker("git_committer", repository))
         with reporting(committer):
@@ -123,13 +123,14 @@ def test_the_working_copy_of_this_interpreter(volume: MountedVolume, base: Path)
     library = Path(os.__file__).parent
     repository = volume.path / "library"
     git(volume.path, "init", "-q", "-b", "main", repository)
-    run("sh", "-c", 'cd "$0" && find . -maxdepth 2 -name "*.py" -print0 | tar --null -T - -cf - | tar -C "$1" -xf -', library, repository)
+    copy = 'cd "$0" && find . -maxdepth 2 -name "*.py" -print0 | tar --null -T - -cf - | tar -C "$1" -xf -'
+    run("sh", "-c", copy, library, repository)
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", sys.version.split()[0])
     volume.remount()
     assert git(repository, "status", "--porcelain") == ""
     (base / "out").mkdir()
-    run("sh", "-c", 'git archive main | tar -C "$0" -xf -', base / "out", cwd=repository, **PERSON)
+    run("sh", "-c", 'git archive main | tar -C "$0" -xf -', base / "out", cwd=repository, env=PERSON)
     for file in (base / "out").rglob("*.py"):
         assert file.read_bytes() == (library / file.relative_to(base / "out")).read_bytes()
     assert len(list((base / "out").rglob("*.py"))) > 500

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.programs.workers.common import number_of
 from tests.support.mounting import MountedVolume
-from tests.support.programs import MARKER, WORKERS, Reporter, crash, reporting, worker
-
-sys.path.append(str(WORKERS))
-from common import number_of  # noqa: E402 - a module of the workers, who are no package
+from tests.support.programs import MARKER, Reporter, crash, reporting, worker
 
 pytestmark = [pytest.mark.mount, pytest.mark.programs]
 

@@ -126,7 +126,8 @@ class Cluster:
 
     def dump(self) -> list[str]:
         """All data as SQL, without the lines that are random in every dump."""
-        return [line for line in self.run("pg_dump").splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
+        random = ("\\restrict", "\\unrestrict")
+        return [line for line in self.run("pg_dump").splitlines() if not line.startswith(random)]
 
     def committer(self) -> Reporter:
         """Commits numbered rows one by one, and reports each when the server has confirmed it."""

@@ -40,14 +40,14 @@ def check_database(path: Path, *reporters: Reporter) -> None:
             # Every tenth transaction deletes the entry five before its own.
             assert numbers == {n for n in range(1, last[writer] + 1) if n % 10 != 5 or n + 5 > last[writer]}
         expected = dict.fromkeys(range(7), 0)
-        for numbers in last.values():
-            for number in range(1, numbers + 1):
+        for count in last.values():
+            for number in range(1, count + 1):
                 expected[number % 7] -= number
                 expected[(number + 3) % 7] += number
         assert dict(database.execute("SELECT id, balance FROM account")) == expected
     for reporter in reporters:
         if reporter.lines:
-            committed, writer = int(reporter.lines[-1]), str(reporter.process.args[4])  # type: ignore[index,call-overload]
+            committed, writer = int(reporter.lines[-1]), str(reporter.process.args[4])  # type: ignore[index]
             # The one after the last report may have been committed too: its report was on the way.
             assert last[writer] in {committed, committed + 1}
 

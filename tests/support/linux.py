@@ -10,7 +10,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 import pytest
 
@@ -58,13 +58,13 @@ def renameat2(old: Name, new: Name, flags: int) -> None:
 
 
 def syncfs(fd: int) -> None:
-    """syncfs(2)."""
+    """Write a filesystem to its medium, as syncfs(2) does."""
     if _libc.syncfs(fd) != 0:
         _fail()
 
 
 class DirStream:
-    """opendir(3) and its friends; positions can be taken and gone back to."""
+    """A directory stream of the C library."""
 
     def __init__(self, path: Name) -> None:
         self._stream = _libc.opendir(os.fsencode(path))
@@ -94,7 +94,7 @@ class DirStream:
     def seek(self, position: int) -> None:
         _libc.seekdir(self._stream, position)
 
-    def __enter__(self) -> DirStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,8 +132,10 @@ def open_error(path: Name, flags: int) -> str | None:
     return error_of(lambda: os.close(os.open(path, flags)))
 
 
-def in_child(action: Callable[[], _T], *, uid: int | None = None, gid: int | None = None, groups: tuple[int, ...] = ()) -> _T:
-    """Run ``action`` in a forked process, as another user if told so; return what it returns or raise what it raises."""
+def in_child(
+    action: Callable[[], _T], *, uid: int | None = None, gid: int | None = None, groups: tuple[int, ...] = ()
+) -> _T:
+    """Run ``action`` in a forked process, as another user if told so; return what it returns, raise what it raises."""
     return Child(action, uid=uid, gid=gid, groups=groups).result()
 
 
@@ -162,7 +164,7 @@ class Child:
                 os.setresgid(gid, gid, gid)
                 os.setresuid(uid, uid, uid)
             outcome = (True, action())
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised in the parent
             outcome = (False, exc)
         finally:
             with os.fdopen(writer, "wb") as pipe:

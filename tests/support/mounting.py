@@ -17,9 +17,11 @@ from encfs.volume.verify import Finding, Severity, Verifier
 SECRET = b"a passphrase for tests"
 
 
-def cloakfs(*arguments: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user would; unless told not to, fail with what it said when it fails."""
-    command = [sys.executable, "-m", "encfs", *arguments]
+def cloakfs(
+    *arguments: str, check: bool = True, prefix: tuple[str, ...] = (), **kwargs: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would, behind ``prefix``; unless told not to, fail with what it said when it fails."""
+    command = [*prefix, sys.executable, "-m", "encfs", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
     assert not check or result.returncode == 0, f"{arguments} ended with {result.returncode}: {result.stderr}"
     return result
@@ -41,7 +43,7 @@ def is_mounted(path: Path) -> bool:
 class MountedVolume:
     """A volume in ``base/volume``, mounted at ``base/mnt`` by ``cloakfs mount``.
 
-    ``user``: arguments of ``subprocess.run`` that say who runs the command; none for this process' user.
+    ``user``: arguments of :func:`cloakfs` that say who runs the command; none for this process' user.
     """
 
     def __init__(self, base: Path, *, cell_size: int = 4096, options: tuple[str, ...] = ()) -> None:
@@ -90,7 +92,7 @@ class MountedVolume:
 
     def is_dead(self) -> bool:
         """Whether the daemon has ended. Nobody may have collected its exit status yet."""
-        return not Path(f"/proc/{self.pid}").exists() or _is_zombie(self.pid)
+        return is_gone(self.pid)
 
     def clear_dead_mount(self) -> None:
         """Take off what :meth:`kill_daemon` left."""
@@ -113,8 +115,9 @@ class MountedVolume:
         assert "integrity" not in log, log
 
 
-def _is_zombie(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, also when nobody has collected its exit status yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True

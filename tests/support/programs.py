@@ -1,4 +1,4 @@
-"""What the tests with real programs share: starting them, killing them, comparing trees, looking for plain text below."""
+"""What the tests with real programs share: starting and killing them, comparing trees, looking for plain text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import MountedVolume, wait_for
+from tests.support.mounting import MountedVolume, is_gone, wait_for
 
 # In names and contents that the tests make, and nowhere else: below the mount it must never be seen.
 MARKER = "Zyklamenbefund"
@@ -39,16 +39,18 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
 
 
-def run(*command: str | os.PathLike[str], cwd: Path | None = None, check: bool = True, **options: str) -> str:
-    """Run a program to its end and return what it printed; ``options`` are environment variables.
+def run(
+    *command: str | os.PathLike[str], cwd: Path | None = None, check: bool = True, env: dict[str, str] | None = None
+) -> str:
+    """Run a program to its end and return what it printed; ``env`` is added to the environment.
 
     Fails the test, with all that the program said, when it does not end with 0.
     """
     result = subprocess.run(
-        command, cwd=cwd, env=environment(**options), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        command, cwd=cwd, env=environment(**(env or {})), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         errors="surrogateescape", timeout=TIMEOUT, check=False,
     )  # fmt: skip
-    words = " ".join(map(os.fspath, command))
+    words = " ".join(os.fspath(word) for word in command)
     if check and result.returncode != 0:
         pytest.fail(f"{words}\nended with {result.returncode}\n{result.stdout[-8000:]}\n{result.stderr[-8000:]}")
     return result.stdout
@@ -70,7 +72,7 @@ class Reporter:
         self.lines: list[str] = []
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         # What it is fed comes from a file: whoever feeds a pipe must be read from at the same time.
-        with open(feed or os.devnull, encoding="utf-8") as source:  # noqa: PTH123
+        with open(feed or os.devnull, encoding="utf-8") as source:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env=environment(), stdin=source, stdout=subprocess.PIPE, stderr=self._errors
             )
@@ -151,8 +153,7 @@ def kill_family(pid: int) -> None:
             os.kill(member, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    for member in family:
-        wait_for(lambda member=member: not Path(f"/proc/{member}").exists(), f"process {member} ends")  # type: ignore[misc]
+    wait_for(lambda: all(is_gone(member) for member in family), f"the processes below {pid} end")
 
 
 # -- trees -------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def _content(path: bytes, mode: int) -> str:
     if not stat_module.S_ISREG(mode):
         return ""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:  # noqa: PTH123 - a name may be no text
+    with open(path, "rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
@@ -261,7 +262,7 @@ def make_tree(top: Path) -> None:
     (top / ("d" * 255)).mkdir()
     (top / ("d" * 255) / ("f" * 255)).write_text("long names inside long names")
     (top / "Umlaute äöü ☃ 'quotes' \"and\"\nnewlines").write_text("odd")
-    odd = open(os.fsencode(top) + b"/\xff\xfe\x01 bytes", "wb")  # noqa: PTH123, SIM115 - the name is no text
+    odd = open(os.fsencode(top) + b"/\xff\xfe\x01 bytes", "wb")  # noqa: SIM115 - the name is no text
     odd.close()
     with (top / "sparse").open("wb") as file:
         file.seek(3 << 20)

@@ -44,23 +44,25 @@ class FullStore(LocalStore):
 
 
 class FailingStore(LocalStore):
-    """A store on which the calls named in ``broken`` fail: name to errno, after ``after`` good ones."""
+    """A store on which the calls named in ``broken`` fail: name to errno, after ``after`` good ones, ``times`` times."""
 
     def __init__(self, root_fd: int) -> None:
         super().__init__(root_fd)
         self.broken: dict[str, int] = {}
         self.after = 0
+        self.times = 1 << 30
 
     def __getattribute__(self, name: str) -> Any:
         method = super().__getattribute__(name)
-        if name.startswith("_") or name in ("broken", "after") or not callable(method):
+        if name.startswith("_") or name in ("broken", "after", "times") or not callable(method):
             return method
         code = self.broken.get(name)
         if code is None:
             return method
-        if self.after > 0:
+        if self.after > 0 or self.times == 0:
             self.after -= 1
             return method
+        self.times -= 1
 
         def fail(*_: object, **__: object) -> None:
             raise error(code)

@@ -26,7 +26,7 @@ class Twin:
         plain, mounted = _outcome(action, self.plain), _outcome(action, self.mounted)
         assert mounted == plain, _difference(mounted, plain)
         if isinstance(mounted, _Failed):
-            raise AssertionError(f"fails on both sides: {mounted}")
+            raise AssertionError(f"fails on both sides: {mounted}")  # noqa: TRY004
         return mounted
 
     def same_error(self, action: Callable[[Path], object]) -> str:

@@ -1,7 +1,4 @@
-"""Commits to a git repository until it is stopped, and repacks now and then; prints each commit that git has finished.
-
-    git_committer.py REPOSITORY
-"""
+"""git_committer.py REPOSITORY: commits until it is stopped, and repacks now and then; prints each finished commit."""
 
 import os
 import subprocess
@@ -13,7 +10,7 @@ from common import MARKER
 
 def git(repository: Path, *arguments: str) -> str:
     """Run git; a failure ends the program."""
-    return subprocess.run(["git", *arguments], cwd=repository, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.check_output(["git", *arguments], cwd=repository, text=True).strip()
 
 
 def main(repository: Path) -> None:

@@ -13,15 +13,7 @@ import random
 import sys
 from pathlib import Path
 
-from common import MARKER
-
-SLOTS = 64
-SLOT = 4999
-
-
-def record(number: int) -> bytes:
-    """What a record holds: 4,999 bytes, so that most of them lie in two or three cells."""
-    return (f"{MARKER} {number:08} ".encode() * 250)[:SLOT]
+from common import MARKER, SLOT, SLOTS, record
 
 
 def append(directory: Path, number: int, chance: random.Random) -> None:

@@ -37,8 +37,7 @@ def libreoffice(path: Path, content: bytes, *, first: bool) -> None:
 
 
 def word(path: Path, content: bytes, *, first: bool) -> None:
-    """One save."""
-    global owner
+    """One save. The owner file stays open, and locked, until the program ends."""
     if first:
         owner = os.open(path.with_name("~$" + path.name[2:]), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
         os.write(owner, MARKER.encode().ljust(162, b" "))
@@ -67,7 +66,6 @@ def word(path: Path, content: bytes, *, first: bool) -> None:
     assert os.getxattr(path, "user.DOSATTRIB")[8:12] == b"\x20\0\0\0"
 
 
-owner = -1
 SAVE = {"libreoffice": libreoffice, "word": word}
 
 
