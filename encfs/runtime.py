@@ -30,24 +30,27 @@ def state_directory() -> Path:
     return _private_directory(Path(base) / "cloakfs")
 
 
-def runtime_directory() -> Path:
-    """Private directory for control sockets: ``/run/cloakfs`` for root, else below ``$XDG_RUNTIME_DIR``.
+def runtime_directories() -> list[Path]:
+    """Private directories for control sockets, the preferred one first.
 
-    Without one (cron, a bare container) the state directory takes its place.
+    root: ``/run/cloakfs``. Others: below ``$XDG_RUNTIME_DIR``, below ``/run/user/UID``, below the state directory. A mount
+    from cron knows less of these than a login session does, so sockets are looked for in all of them.
     """
     if os.geteuid() == 0:
-        return _private_directory(Path("/run/cloakfs"))
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base and os.access(base, os.W_OK):
-        return _private_directory(Path(base) / "cloakfs")
-    return _private_directory(state_directory() / "run")
+        return [_private_directory(Path("/run/cloakfs"))]
+    bases = [os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"]
+    usable = dict.fromkeys(base for base in bases if base and os.access(base, os.W_OK))
+    return [_private_directory(Path(base) / "cloakfs") for base in usable] + [
+        _private_directory(state_directory() / "run")
+    ]
 
 
 def socket_path(volume_id: bytes) -> Path:
-    """The control socket of the daemon that serves a volume."""
-    return runtime_directory() / (volume_id.hex() + _SUFFIX)
+    """The control socket of the daemon that serves a volume: where it is, or where it is to be."""
+    paths = [directory / (volume_id.hex() + _SUFFIX) for directory in runtime_directories()]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def sockets() -> list[Path]:
     """All control sockets of this user, of live and of dead daemons."""
-    return sorted(runtime_directory().glob("*" + _SUFFIX))
+    return sorted(path for directory in runtime_directories() for path in directory.glob("*" + _SUFFIX))

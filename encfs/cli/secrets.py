@@ -33,7 +33,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _SECRET_MAX: Final = 1 << 16
 _TRIES: Final = 3
 _GROUP_SIZE: Final = 5
-_SCRIPT_HINT: Final = "Give --passphrase-file, --passphrase-fd or --passphrase-command."
+_SCRIPT_HINT: Final = (
+    "Give --passphrase-file, --passphrase-fd or --passphrase-command (for mount(8): -o passphrase-file=...)."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class ControlServer:
                 probe.connect(str(runtime.socket_path(volume_id)))
             except OSError:
                 return
-        raise VolumeInUseError("the volume is already mounted on this host", hint="See: cloakfs status")
+        raise VolumeInUseError("the volume, or a copy of it, is already mounted on this host", hint="See: cloakfs status")
 
     def listen(self) -> trio.SocketListener:
         """Bind the socket, mode 0600. A leftover of a dead daemon is replaced: the volume lock says it is dead."""

@@ -60,12 +60,27 @@ def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
     reader, writer = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         os.close(reader)
         _child(volume, options, writer)
     os.close(writer)
     volume.disown()
-    _await_child(reader)
+    try:
+        _await_child(reader)
+    except BaseException:
+        # Ctrl-C, or the child has failed: whoever was told of no mount gets none.
+        _end_child(child)
+        raise
+
+
+def _end_child(child: int) -> None:
+    """Let the child lock the volume, and wait for its end."""
+    try:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return  # It has ended already.
 
 
 def _await_child(reader: int) -> None:

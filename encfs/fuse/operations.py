@@ -20,3 +20,4 @@ class Operations(FileOperations, TreeOperations, MetadataOperations):
         super().__init__()
         self.state = state
         self.enable_writeback_cache = not state.volume.ctx.read_only
+        state.volume.ctx.kernel_keeps_times = self.enable_writeback_cache

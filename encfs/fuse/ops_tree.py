@@ -87,6 +87,8 @@ class TreeOperations(pyfuse3.Operations):
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         node = self.state.node(inode)
+        if node.file is not None:
+            await self.state.turn(node.file)
         stat = self.state.volume.changes.link(node, self.state.node(new_parent_inode), new_name)
         node.lookups += 1
         return self.state.entry(node, stat)
@@ -111,6 +113,7 @@ class TreeOperations(pyfuse3.Operations):
     ) -> None:
         changes = self.state.volume.changes
         old, new = self.state.node(parent_inode_old), self.state.node(parent_inode_new)
+        await self.state.turn_at((old, name_old), (new, name_new))
         if flags == pyfuse3.RENAME_EXCHANGE:
             changes.exchange(old, name_old, new, name_new)
         elif flags in (0, pyfuse3.RENAME_NOREPLACE):

@@ -105,6 +105,20 @@ class MountState:
         while (busy := self._busy.get(file)) is not None and not (reading and busy[1]):
             await busy[0].wait()
 
+    async def turn_at(self, *places: tuple[Node, bytes]) -> None:
+        """:meth:`turn` of the files that have these names, whose headers are about to be rewritten."""
+        while (file := self._busy_at(places)) is not None:
+            await self.turn(file)
+
+    def _busy_at(self, places: tuple[tuple[Node, bytes], ...]) -> OpenFile | None:
+        if self._busy:
+            for parent, name in places:
+                found = self.tree.find(parent, name)
+                node = None if found is None else self.tree.nodes.find(found.stat.st_ino)
+                if node is not None and node.file in self._busy:
+                    return node.file
+        return None
+
     def needs_turn(self, file: OpenFile) -> bool:
         """Whether :meth:`turn` would have to look; false costs no trip through the scheduler."""
         return bool(self._busy) and file in self._busy

@@ -235,5 +235,7 @@ class AttributeStore:
         times = (stat.st_atime_ns if atime_ns is None else atime_ns, stat.st_mtime_ns if mtime_ns is None else mtime_ns)
         if node.file is not None:
             store.futime(node.file.fd, times)
+            if mtime_ns is not None and node.file.mtime_ns is not None:
+                node.file.mtime_ns = mtime_ns
         elif (at := self._at(node)) is not None:
             store.utime(*at, times)

@@ -114,7 +114,8 @@ class Changes(Creation):
         """
         self._ctx.require_writable()
         if len(name) > DIRECT_NAME_MAX >= len(to_name):
-            # A long name is only in the record that is overwritten. After a crash the other record tells it to recovery.
+            # A long name is only in the record that is overwritten; after a crash the other record tells it to
+            # recovery.
             parent, name, to_parent, to_name = to_parent, to_name, parent, name
         first, second = self._tree.find(parent, name), self._tree.find(to_parent, to_name)
         if first is None or second is None:

@@ -25,7 +25,8 @@ class Context:
     """The open volume as its parts see it.
 
     ``tolerant`` is true while a crashed session is not yet RECOVERED (FORMAT.md section 11): then mismatches that the
-    write protocol can leave are taken as a crash, not as tampering.
+    write protocol can leave are taken as a crash, not as tampering. ``kernel_keeps_times``: a mount with a writeback
+    cache decides on the modification times of open files.
     """
 
     store: Store
@@ -34,6 +35,7 @@ class Context:
     session: SessionId
     read_only: bool = False
     tolerant: bool = False
+    kernel_keeps_times: bool = False
     events: int = 0
     _local: threading.local = field(default_factory=threading.local)
 

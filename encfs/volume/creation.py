@@ -78,6 +78,7 @@ class Creation(Removal):
             raise
         node = self._tree.nodes.meet(stat.st_ino, parent, lower, fresh=True)
         node.file = OpenFile.new(self._ctx, fd, node.inode, header)
+        node.file.mtime_ns = stat.st_mtime_ns if self._ctx.kernel_keeps_times else None
         node.attributes = NO_ATTRIBUTES
         if ownership.attributes:
             try:

@@ -62,7 +62,9 @@ class OpenFile(LowerFile):
         if header.log2_cell != ctx.geometry.C.bit_length() - 1:
             raise FormatError("cell size of the file differs from the volume's")
         file = cls(ctx, fd, inode, header, writable=writable)
-        actual = ctx.store.fstat(fd).st_size
+        stat = ctx.store.fstat(fd)
+        file.mtime_ns = stat.st_mtime_ns if ctx.kernel_keeps_times else None
+        actual = stat.st_size
         fits, file._lower_size = actual == file._lower_size, actual
         if ctx.tolerant:
             if not fits or not file._last_cell_fits():
@@ -264,6 +266,7 @@ class OpenFile(LowerFile):
         self._ctx.store.pwrite(self.fd, scratch.lower[begin : count * g.C], where)
         self._lower_size = max(self._lower_size, (first + count) * g.C)
         self.size = size
+        self._touched = True
         if fresh:
             self.header_stored = True
             self._dirty = False

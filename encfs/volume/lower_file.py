@@ -19,7 +19,11 @@ from encfs.volume.context import Context
 
 
 class LowerFile:
-    """A lower file with its header; see :class:`~encfs.volume.file.OpenFile`."""
+    """A lower file with its header; see :class:`~encfs.volume.file.OpenFile`.
+
+    ``mtime_ns`` is what the kernel says the modification time is, where it keeps the times itself (writeback cache): it
+    sends a time only when that changes, so what our own writes do to the lower time has to be undone.
+    """
 
     __slots__ = (
         "_codec",
@@ -30,12 +34,14 @@ class LowerFile:
         "_sealed",
         "_stored_synced",
         "_tail",
+        "_touched",
         "damaged_size",
         "fd",
         "handles",
         "header",
         "header_stored",
         "inode",
+        "mtime_ns",
         "size",
         "writable",
     )
@@ -49,6 +55,8 @@ class LowerFile:
         self.size = header.size
         self.handles = 0
         self.damaged_size = False
+        self.mtime_ns: int | None = None
+        self._touched = False
         self._codec = CellCodec(ctx.suite, ctx.geometry, header)
         self.header_stored = True
         self._dirty = False
@@ -63,6 +71,8 @@ class LowerFile:
         """Whether the header or the lower size still has to be brought in line with the data."""
         if self.damaged_size:
             return False
+        if self._touched and self.mtime_ns is not None:
+            return True
         return self._dirty or not self.header_stored or self._lower_size != self._ctx.geometry.lower_size(self.size)
 
     def _bump(self, size: int) -> None:
@@ -115,7 +125,9 @@ class LowerFile:
         before = store.fstat(self.fd)
         action()
         try:
-            store.futime(self.fd, (before.st_atime_ns, before.st_mtime_ns))
+            mtime_ns = before.st_mtime_ns if self.mtime_ns is None else self.mtime_ns
+            store.futime(self.fd, (before.st_atime_ns, mtime_ns))
+            self._touched = False
             if before.st_mode & (S_ISUID | S_ISGID):
                 store.fchmod(self.fd, S_IMODE(before.st_mode))
         except PermissionError:

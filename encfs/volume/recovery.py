@@ -157,8 +157,10 @@ class Recovery:
         return record
 
     def _remember(self, parent: DirId, name: bytes) -> None:
-        """A record names a place where its object is not. In an interrupted exchange it was on the way there, and
-        knows the long name of what is there still."""
+        """A record names a place where its object is not.
+
+        In an interrupted exchange it was on the way there, and knows the long name of what is there still.
+        """
         if len(name) > DIRECT_NAME_MAX:
             self._long_names[parent, self._ctx.ring.active.names.seal(parent, name)] = name
 

@@ -190,7 +190,7 @@ def test_stdout_on_a_full_disk(volume, arguments):
 
 
 def test_closed_streams(volume):
-    """Where the caller has closed stdin, stdout and stderr, the command does its work, and no file takes their place."""
+    """Where the caller has closed all three standard streams, the command does its work all the same."""
     script = 'exec "$@" <&- >&- 2>&-'
     done = subprocess.run(
         ["sh", "-c", script, "sh", sys.executable, "-m", "encfs", "verify", str(volume.path), *volume.secret],

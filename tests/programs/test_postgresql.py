@@ -43,6 +43,7 @@ class Cluster:
         self.data = volume.path / f"{MARKER} cluster"
         self.outside = outside
         self.server: subprocess.Popen[bytes] | None = None
+        self.segments: set[str] = set()
         self.user: dict[str, str | int | list[int]] = {}
         outside.mkdir()
         self.data.mkdir(mode=0o700)
@@ -99,6 +100,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.user,
             )  # fmt: skip
         wait_for(self._answers, "the server answers", TIMEOUT)
+        self.segments.add((self.data / "postmaster.pid").read_text().splitlines()[6].split()[1])
 
     def _answers(self) -> bool:
         assert self.server is not None
@@ -119,6 +121,11 @@ class Cluster:
             kill_family(self.server.pid)
             self.server.wait(timeout=TIMEOUT)
         self.server = None
+
+    def remove_segments(self) -> None:
+        """Remove the shared memory of killed servers: a new one removes it only if the device number is the same."""
+        for segment in self.segments:
+            subprocess.run(["ipcrm", "-m", segment], capture_output=True, check=False)
 
     def sql(self, command: str) -> str:
         """Run SQL with psql."""
@@ -170,6 +177,7 @@ def cluster(volume: MountedVolume, outside: Path) -> Iterator[Cluster]:
     finally:
         if made.server is not None:
             made.kill()
+        made.remove_segments()
 
 
 @pytest.fixture
