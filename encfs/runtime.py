@@ -33,8 +33,8 @@ def state_directory() -> Path:
 def runtime_directories() -> list[Path]:
     """Private directories for control sockets, the preferred one first.
 
-    root: ``/run/cloakfs``. Others: below ``$XDG_RUNTIME_DIR``, below ``/run/user/UID``, below the state directory. A mount
-    from cron knows less of these than a login session does, so sockets are looked for in all of them.
+    root: ``/run/cloakfs``. Others: below ``$XDG_RUNTIME_DIR``, below ``/run/user/UID``, below the state directory.
+    A mount from cron knows less of these than a login session does, so sockets are looked for in all of them.
     """
     if os.geteuid() == 0:
         return [_private_directory(Path("/run/cloakfs"))]

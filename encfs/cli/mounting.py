@@ -20,7 +20,8 @@ from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
 from encfs.errors import MountpointError, NoFuseError, VolumeInUseError
 
 _FUSE_HINT: Final = (
-    "On Debian: apt-get install fuse3 libfuse3-dev pkg-config gcc python3-dev, then, in the checkout: pip install '.[mount]'\n"
+    "On Debian: apt-get install fuse3 libfuse3-dev pkg-config gcc python3-dev,\n"
+    "  then, in the checkout: pip install '.[mount]'\n"
     "  Without FUSE a volume can still be read: cloakfs cat, cloakfs export."
 )
 

@@ -61,7 +61,8 @@ class ControlServer:
                 probe.connect(str(runtime.socket_path(volume_id)))
             except OSError:
                 return
-        raise VolumeInUseError("the volume, or a copy of it, is already mounted on this host", hint="See: cloakfs status")
+        text = "the volume, or a copy of it, is already mounted on this host"
+        raise VolumeInUseError(text, hint="See: cloakfs status")
 
     def listen(self) -> trio.SocketListener:
         """Bind the socket, mode 0600. A leftover of a dead daemon is replaced: the volume lock says it is dead."""

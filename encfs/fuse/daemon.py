@@ -98,6 +98,8 @@ def _child(volume: Volume, options: MountOptions, writer: int) -> None:
     status = 1
     try:
         os.setsid()
+        # Before and after the main loop, which has its own way: leave through the clean-up.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(status))
         _harden()
         _start_log(options, foreground=False)
         volume.sessions.adopt(os.getpid())

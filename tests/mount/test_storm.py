@@ -63,7 +63,7 @@ def _change(top: Path, rng: random.Random) -> None:
     elif choice == 8:
         os.link(one, two, follow_symlinks=False)
     elif choice == 9:
-        one.symlink_to("target" * rng.randrange(1, 50))
+        one.symlink_to("target" * rng.randrange(1, 40))
     elif choice == 10:
         os.setxattr(one, "user.number", b"%d" % rng.randrange(100)) if rng.random() < 0.5 else os.chmod(one, 0o755)
     else:
