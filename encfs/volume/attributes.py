@@ -110,6 +110,9 @@ class AttributeStore:
         """
         self._ctx.require_writable()
         where = self._where(node)
+        if where is None and node.ghost is not None:
+            node.attributes = attributes or NO_ATTRIBUTES  # Nothing of it is left below to keep them.
+            return
         if where is None:
             raise _error(EOPNOTSUPP)
         if not attributes:
