@@ -194,7 +194,7 @@ def main() -> int:
     """The program; its exit status is 1 when a peer did not mount or gave wrong bytes."""
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="also measure on the filesystem of DIR")
-    parser.add_argument("--tmpfs", type=Path, default=Path("/dev/shm"), help="a tmpfs (default: /dev/shm)")  # noqa: S108
+    parser.add_argument("--tmpfs", type=Path, default=report.MEMORY, help="a tmpfs (default: /dev/shm)")
     parser.add_argument("--cell-size", type=int, default=4096, choices=(4096, 16384, 65536))
     parser.add_argument("--only", nargs="+", metavar="GROUP", choices=workloads.GROUPS)
     options = parser.parse_args()

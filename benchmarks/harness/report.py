@@ -23,6 +23,7 @@ import encfs
 
 TOP = Path(__file__).resolve().parents[2]
 RESULTS = TOP / "benchmarks" / "results"
+MEMORY = Path("/dev/shm")  # noqa: S108 - a tmpfs; what is made there has a fresh name
 _PACKAGES = ("cryptography", "argon2-cffi", "pyfuse3", "trio")
 _FLAGS_THAT_MATTER = ("aes", "vaes", "pclmulqdq", "vpclmulqdq", "avx2", "avx512f", "sha_ni", "pmull", "sha2")
 

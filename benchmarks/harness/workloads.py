@@ -348,8 +348,9 @@ STEPS = (
          check=_check_buffer, warm=True),
     Step("large", "read_4_cold", "4 readers at once, cold", "MB/s", _read_large_at_once, _large_mb,
          check=_check_buffer, cold=True),
-    Step("large", "random_read", "random 4 KiB reads, cold", "/s", _read_pages, _pages, check=_check_pages, cold=True),
-    Step("large", "random_write", "random 4 KiB writes, fsync", "/s", _write_pages, _pages,
+    Step("large", "random_read", "random 4 KiB reads, cold", "per s", _read_pages, _pages,
+         check=_check_pages, cold=True),
+    Step("large", "random_write", "random 4 KiB writes, fsync", "per s", _write_pages, _pages,
          check=_check_patched, cold=True, check_cold=True),
     Step("tree", "untar", "untar", "s", _untar, prepare=_make_folder, check=_check_tree, check_cold=True),
     Step("tree", "ls_cold", "ls -lR, cold", "s", _list, check=_check_list, cold=True),
@@ -357,9 +358,9 @@ STEPS = (
     Step("tree", "cat", "cat of all, cold", "s", _cat, prepare=_name_files, check=_check_cat, cold=True),
     Step("tree", "cp", "cp -r, cold", "s", _copy, check=_check_copy, cold=True, check_cold=True),
     Step("tree", "rm", "rm -rf", "s", _remove_tree, prepare=_list, check=_check_removed),
-    Step("documents", "documents", "save 200 KiB: create, write, rename", "/s", _save_documents, _documents,
+    Step("documents", "documents", "save 200 KiB: create, write, rename", "per s", _save_documents, _documents,
          prepare=_folder, check=_check_documents, check_cold=True),
-    Step("renames", "renames", "rename", "/s", _rename_notes, _renames,
+    Step("renames", "renames", "rename", "per s", _rename_notes, _renames,
          prepare=_make_notes, check=_check_notes, check_cold=True),
 )
 # fmt: on

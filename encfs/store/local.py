@@ -72,6 +72,12 @@ class LocalStore:
     def open_directory(self, dirfd: int, name: bytes) -> int:
         return os.open(name, os.O_PATH | os.O_DIRECTORY | _NOFOLLOW, dir_fd=dirfd)
 
+    def open_path(self, dirfd: int, name: bytes) -> int:
+        return os.open(name, os.O_PATH | _NOFOLLOW, dir_fd=dirfd)
+
+    def reopen(self, fd: int, flags: int) -> int:
+        return os.open(b"/proc/self/fd/%d" % fd, flags | os.O_CLOEXEC)
+
     def open(self, dirfd: int, name: bytes, flags: int, mode: int = 0o600) -> int:
         fd = os.open(name, flags | _NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=dirfd)
         if not flags & (os.O_CREAT | os.O_DIRECTORY):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat as stat_module
 from dataclasses import dataclass
-from errno import E2BIG, ENODATA, ENOSPC, EOPNOTSUPP, ERANGE
+from errno import E2BIG, ENODATA, ENOENT, ENOSPC, EOPNOTSUPP, ERANGE
 
 from encfs.core import attributes as sealed_attributes
 from encfs.errors import DataError
@@ -86,9 +86,9 @@ class AttributeStore:
         if node is self._tree.root:
             return (self._tree.dirfd(node), b".")
         stat = self._tree.stat(node)
-        if node.parent is None or not (stat_module.S_ISREG(stat.st_mode) or stat_module.S_ISDIR(stat.st_mode)):
+        if not (stat_module.S_ISREG(stat.st_mode) or stat_module.S_ISDIR(stat.st_mode)):
             return None
-        return (self._tree.dirfd(node.parent), node.lower_name)
+        return self._at(node)
 
     def _object_id(self, node: Node) -> bytes:
         """The id that binds attributes to their object: the dir id or the header's attribute id."""
@@ -207,13 +207,13 @@ class AttributeStore:
         """Where ``*at`` calls find an object that is not an open file; None if nothing of it is left below."""
         if node is self._tree.root:
             return self._tree.dirfd(node), b"."
-        removed = self._tree.directories.removed(node)
-        if removed is not None:
-            return removed, b"."
         if node.parent is not None:
             return self._tree.dirfd(node.parent), node.lower_name
+        held = self._tree.directories.held(node)
+        if held is not None and node.dir_id is not None:
+            return held, b"."
         if node.ghost is None:
-            raise _error(EOPNOTSUPP)
+            raise _error(ENOENT)
         return None
 
     def _chmod(self, node: Node, mode: int) -> None:

@@ -86,22 +86,21 @@ class Changes(Creation):
         store = self._ctx.store
         hidden: bytes | None = None
         self.set_place(node, source, to_parent, to_name, was=(parent, name))
-        try:
-            from_fd, to_fd = self._tree.directories.pair(parent, to_parent)
-            if target is not None and stat_module.S_ISDIR(target.stat.st_mode):
-                hidden = self._hide_empty_directory(to_parent, target)
-            elif target is not None and target.lower_name != lower:
-                hidden = temporary_name()
-                store.rename(to_fd, target.lower_name, to_fd, hidden)
-            store.rename(from_fd, source.lower_name, to_fd, lower)
-        except OSError:
-            if hidden is not None and target is not None:
-                store.rename(self._tree.dirfd(to_parent), hidden, self._tree.dirfd(to_parent), target.lower_name)
-            self.set_place(node, source, parent, name, was=(to_parent, to_name))
-            raise
-        node.move_place(parent, source.lower_name, to_parent, lower)
-        if target is not None:
-            self._gone(to_parent, target)
+        with self.losing_name(to_parent, target):
+            try:
+                from_fd, to_fd = self._tree.directories.pair(parent, to_parent)
+                if target is not None and stat_module.S_ISDIR(target.stat.st_mode):
+                    hidden = self._hide_empty_directory(to_parent, target)
+                elif target is not None and target.lower_name != lower:
+                    hidden = temporary_name()
+                    store.rename(to_fd, target.lower_name, to_fd, hidden)
+                store.rename(from_fd, source.lower_name, to_fd, lower)
+            except OSError:
+                if hidden is not None and target is not None:
+                    store.rename(self._tree.dirfd(to_parent), hidden, self._tree.dirfd(to_parent), target.lower_name)
+                self.set_place(node, source, parent, name, was=(to_parent, to_name))
+                raise
+            node.move_place(parent, source.lower_name, to_parent, lower)
         if hidden is not None:
             self.discard_temporary(self._tree.dirfd(to_parent), hidden)
 
@@ -160,20 +159,20 @@ class Changes(Creation):
         text, store = self._tree.read_link(node), self._ctx.store
         target = self._tree.find(to_parent, to_name)
         hidden = None if target is None else temporary_name()
-        if target is not None and hidden is not None:
-            to_fd = self._tree.dirfd(to_parent)
-            store.rename(to_fd, target.lower_name, to_fd, hidden)
-        try:
-            made = self._copy_symlink(source, parent, to_parent, to_name, text)
-        except OSError:
+        with self.losing_name(to_parent, target):
             if target is not None and hidden is not None:
                 to_fd = self._tree.dirfd(to_parent)
-                store.rename(to_fd, hidden, to_fd, target.lower_name)
-            raise
-        node.move_place(parent, source.lower_name, to_parent, made.lower_name)
-        self._tree.nodes.renumber(node, made.stat.st_ino)
-        if target is not None and hidden is not None:
-            self._gone(to_parent, target)
+                store.rename(to_fd, target.lower_name, to_fd, hidden)
+            try:
+                made = self._copy_symlink(source, parent, to_parent, to_name, text)
+            except OSError:
+                if target is not None and hidden is not None:
+                    to_fd = self._tree.dirfd(to_parent)
+                    store.rename(to_fd, hidden, to_fd, target.lower_name)
+                raise
+            node.move_place(parent, source.lower_name, to_parent, made.lower_name)
+            self._tree.nodes.renumber(node, made.stat.st_ino)
+        if hidden is not None:
             self.discard_temporary(self._tree.dirfd(to_parent), hidden)
 
     def _copy_symlink(self, source: Found, parent: Node, to_parent: Node, to_name: bytes, text: bytes) -> Found:

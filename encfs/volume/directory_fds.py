@@ -1,4 +1,4 @@
-"""Descriptors of lower directories, kept open as long as there is room.
+"""Descriptors of lower directories, kept open as long as there is room, and of what has no name any more.
 
 Owns: how a node becomes a ``dirfd``, from the nearest open ancestor down. Must not know: names in plain, records.
 """
@@ -17,6 +17,9 @@ _KEPT = 256
 # Of a longer way down than this only the last directory stays open, or the way would push out everything else.
 _KEPT_CHAIN = 64
 
+# The kernel gives nodes without a name back at once, unless programs still use them; a bound all the same.
+_HELD = 8192
+
 
 class DirectoryFds:
     """``O_PATH`` descriptors by node, least recently used ones closed first."""
@@ -26,7 +29,7 @@ class DirectoryFds:
         self._root = root
         self._root_fd = root_fd
         self._fds: OrderedDict[Node, int] = OrderedDict()
-        self._removed: dict[Node, int] = {}
+        self._held: dict[Node, int] = {}
 
     def fd(self, node: Node) -> int:
         """Descriptor of a directory, for ``*at`` calls made before the next call of this method.
@@ -75,28 +78,30 @@ class DirectoryFds:
         fd = self.fd(first)
         return fd, self.fd(second)
 
-    def keep_removed(self, node: Node) -> None:
-        """The directory has lost its name: keep its open descriptor until the node is forgotten.
+    def hold(self, node: Node, fd: int) -> None:
+        """``node`` has lost its last known name: ``fd`` keeps its lower inode until the node is forgotten.
 
-        That keeps the lower inode, whose number would else go to the next new directory while programs are still in
-        this one.
+        The kernel refers to it by number. If the lower inode went, the next new file could get that number, and
+        requests that are under way would reach the wrong one.
         """
-        fd = self._fds.pop(node, None)
-        if fd is not None:
-            self._removed[node] = fd
+        self.forget(node)
+        if len(self._held) < _HELD:
+            self._held[node] = fd
+        else:
+            self._store.close(fd)
 
-    def removed(self, node: Node) -> int | None:
-        """The descriptor of a directory that has no name any more, as long as the node is known."""
-        return self._removed.get(node)
+    def held(self, node: Node) -> int | None:
+        """The ``O_PATH`` descriptor of an object without a name, as long as the kernel knows it."""
+        return self._held.get(node)
 
     def forget(self, node: Node) -> None:
-        """Drop the descriptor of a directory, if there is one."""
-        for fds in (self._fds, self._removed):
+        """Drop the descriptor of a node, if there is one."""
+        for fds in (self._fds, self._held):
             fd = fds.pop(node, None)
             if fd is not None:
                 self._store.close(fd)
 
     def close(self) -> None:
         """Close every descriptor; the root's belongs to the caller."""
-        for node in (*self._fds, *self._removed):
+        for node in (*self._fds, *self._held):
             self.forget(node)

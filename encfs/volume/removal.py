@@ -7,6 +7,8 @@ permissions, which are the kernel's.
 from __future__ import annotations
 
 import stat as stat_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EISDIR, ENOENT, ENOTDIR, ENOTEMPTY
 
 from encfs.format.limits import RECORD_NAME, TEMP_PREFIX
@@ -30,20 +32,42 @@ class Removal(Places):
             raise error(ENOENT)
         if stat_module.S_ISDIR(found.stat.st_mode):
             raise error(EISDIR)
-        self._ctx.store.unlink(self._tree.dirfd(parent), found.lower_name)
-        self._gone(parent, found)
+        with self.losing_name(parent, found):
+            self._ctx.store.unlink(self._tree.dirfd(parent), found.lower_name)
 
-    def _gone(self, parent: Node, found: Found) -> None:
-        """A lower entry was removed or replaced: the node, if anybody holds it, lives on without that name."""
-        node = self._tree.nodes.find(found.stat.st_ino)
-        if node is None:
+    @contextmanager
+    def losing_name(self, parent: Node, found: Found | None) -> Iterator[None]:
+        """Around the lower calls that remove or replace an entry: its node, if anybody knows it, lives on without."""
+        node = None if found is None else self._tree.nodes.find(found.stat.st_ino)
+        if node is None or found is None:
+            yield
             return
+        kept = self._open_to_keep(node, parent, found)
+        try:
+            yield
+        except BaseException:
+            if kept is not None:
+                self._ctx.store.close(kept)
+            raise
         node.remove_place(parent, found.lower_name)
         if found.stat.st_nlink <= 1 or stat_module.S_ISDIR(found.stat.st_mode):
             node.parent = None
             node.ghost = found.stat
-            self._tree.directories.keep_removed(node)
+            self._tree.directories.forget(node)
+        if kept is not None:
+            if node.parent is None:
+                self._tree.directories.hold(node, kept)
+            else:
+                self._ctx.store.close(kept)
         self._tree.nodes.drop_if_unused(node)
+
+    def _open_to_keep(self, node: Node, parent: Node, found: Found) -> int | None:
+        if not node.lookups:
+            return None
+        try:
+            return self._ctx.store.open_path(self._tree.dirfd(parent), found.lower_name)
+        except OSError:
+            return None  # It can go all the same.
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Remove an empty directory: out of sight by one rename, then taken apart.
@@ -57,10 +81,9 @@ class Removal(Places):
             raise error(ENOENT)
         if not stat_module.S_ISDIR(found.stat.st_mode):
             raise error(ENOTDIR)
-        temporary = self._hide_empty_directory(parent, found)
-        dirfd = self._tree.dirfd(parent)
-        self._gone(parent, found)
-        self._discard_directory(dirfd, temporary)
+        with self.losing_name(parent, found):
+            temporary = self._hide_empty_directory(parent, found)
+        self._discard_directory(self._tree.dirfd(parent), temporary)
 
     def _hide_empty_directory(self, parent: Node, found: Found) -> bytes:
         """Rename a directory that holds nothing of ours or others' to a temporary name; return that."""
@@ -72,10 +95,6 @@ class Removal(Places):
             store.close(inside)
         if any(name != RECORD_NAME and not name.startswith(TEMP_PREFIX) for name in names):
             raise error(ENOTEMPTY)
-        node = self._tree.nodes.find(found.stat.st_ino)
-        if node is not None:
-            self._tree.dirfd(node)  # Opened while it has a name, for _gone to keep.
-            dirfd = self._tree.dirfd(parent)
         temporary = temporary_name()
         store.rename(dirfd, found.lower_name, dirfd, temporary)
         return temporary

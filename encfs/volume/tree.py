@@ -220,9 +220,12 @@ class Tree:
             return self.ctx.store.fstat(node.file.fd)
         if node is self.root:
             return self.ctx.store.fstat(self._root_fd)
+        if node.parent is None:
+            fd = self.directories.held(node)
+            if fd is not None:
+                return self.ctx.store.fstat(fd)
         if node.ghost is not None:
-            fd = self.directories.removed(node)
-            return node.ghost if fd is None else self.ctx.store.fstat(fd)
+            return node.ghost
         while True:
             if node.parent is None:
                 raise OSError(ESTALE, os.strerror(ESTALE))
@@ -283,9 +286,9 @@ class Tree:
 
     def _reopen_writable(self, node: Node) -> int:
         self.ctx.require_writable()
-        if node.parent is None:
-            return os.open(f"/proc/self/fd/{node.file.fd}", os.O_RDWR | os.O_CLOEXEC) if node.file else -1
-        return self.ctx.store.open_writable(self.dirfd(node.parent), node.lower_name)
+        if node.parent is None and node.file is not None:
+            return self.ctx.store.reopen(node.file.fd, os.O_RDWR)
+        return self._open_lower(node, writable=True)[0]
 
     def _load(self, node: Node, *, writable: bool) -> OpenFile:
         self.stat(node)
@@ -305,8 +308,7 @@ class Tree:
     def _open_lower(self, node: Node, *, writable: bool) -> tuple[int, bool]:
         """Open for reading and writing even for a reader where that is allowed: a later writer shares it."""
         if node.parent is None:
-            # The name went to another file between a program's lookup and its open: the kernel looks again.
-            raise OSError(ESTALE, os.strerror(ESTALE))
+            return self._open_held(node, writable=writable)
         dirfd, store = self.dirfd(node.parent), self.ctx.store
         if writable:
             self.ctx.require_writable()
@@ -322,6 +324,21 @@ class Tree:
             if self.ctx.read_only:
                 raise
             return store.open_writable(dirfd, node.lower_name), True
+
+    def _open_held(self, node: Node, *, writable: bool) -> tuple[int, bool]:
+        """Open a file that lost its name between a program's look-up and its open, or is opened through /proc."""
+        held = self.directories.held(node)
+        if held is None:
+            raise OSError(ESTALE, os.strerror(ESTALE))
+        if writable:
+            self.ctx.require_writable()
+        if not self.ctx.read_only:
+            try:
+                return self.ctx.store.reopen(held, os.O_RDWR), True
+            except PermissionError:
+                if writable:
+                    raise
+        return self.ctx.store.reopen(held, os.O_RDONLY), False
 
     def check_file_place(self, node: Node, file: OpenFile) -> None:
         """Raises: PlaceError, FormatError."""

@@ -311,7 +311,7 @@ class Verifier:
             except CellError as exc:
                 yield self._error("cell-damaged", node, path, str(exc))
                 # The careful path opened the cells before it, in order.
-                end = node.file.size if node.file is not None else offset
+                end = node.file.size
                 count = max(min(int(geometry.start_of(exc.index + 1)), end), offset + 1) - offset
             except (DataError, OSError) as exc:
                 yield self._failure(node, path, exc, "file")

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.mount.conftest import Maker, finish
-from tests.support.linux import RENAME_EXCHANGE, error_of, renameat2, syncfs
-from tests.support.mounting import SECRET, MountedVolume, wait_for
 
 from encfs.fuse.daemon import MountOptions, start
 from encfs.store.local import LocalStore
 from encfs.volume import Volume
+from tests.mount.conftest import Maker, finish
+from tests.support.linux import RENAME_EXCHANGE, error_of, renameat2, syncfs
+from tests.support.mounting import SECRET, MountedVolume, wait_for
 
 
 class SlowStore(LocalStore):
@@ -83,7 +83,7 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", ACTIONS)
 @pytest.mark.parametrize("fresh", [True, False], ids=["new file", "old file"])
 def test_a_file_is_changed_while_its_data_is_being_written(slow: MountedVolume, name: str, *, fresh: bool) -> None:
-    """A header for the new place, a new size or mode, and the data that was on its way: all of it is there afterwards."""
+    """A header for the new place, a new size or mode, data that was on its way: all of it is there afterwards."""
     top = slow.path
     (top / "d").mkdir()
     (top / "d/other").write_bytes(b"other")

@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.mount.conftest import Maker, check_quiet
 from tests.support.linux import RENAME_EXCHANGE, RENAME_NOREPLACE, read_direct, renameat2
@@ -63,6 +70,9 @@ open_flags = st.sampled_from(
         os.O_RDWR | os.O_NOFOLLOW,
     ]
 )
+
+
+_FLAGS = st.sampled_from([0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE])
 
 
 @dataclass(frozen=True)
@@ -210,7 +220,7 @@ class Programs(RuleBasedStateMachine):
         path = self.path(path)
         self.same(lambda top: (top / path).unlink())
 
-    @rule(path=paths, to=st.one_of(places, existing), flags=st.sampled_from([0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE]))
+    @rule(path=paths, to=st.one_of(places, existing), flags=_FLAGS)
     def rename(self, path: Choice, to: Choice, flags: int) -> None:
         """One file has one long name, pipes have none, and a symlink may be in a file (FORMAT.md 7, 9.1, 9.4)."""
         path, to = self.path(path), self.path(to)
@@ -402,9 +412,11 @@ class Programs(RuleBasedStateMachine):
         """Compare everything, now and then from the disk, and clean up."""
         try:
             for handle in self.handles:
-                assert os.pread(handle.mounted, 1 << 20, 0) == os.pread(handle.plain, 1 << 20, 0) if (
-                    handle.flags & os.O_ACCMODE != os.O_WRONLY
-                ) else True
+                assert (
+                    os.pread(handle.mounted, 1 << 20, 0) == os.pread(handle.plain, 1 << 20, 0)
+                    if (handle.flags & os.O_ACCMODE != os.O_WRONLY)
+                    else True
+                )
         finally:
             for handle in self.handles:
                 os.close(handle.mounted)
@@ -427,7 +439,7 @@ def volume(make_shared: Maker) -> MountedVolume:
 
 @pytest.mark.parametrize("examples", [pytest.param(EXAMPLES), pytest.param(8000, marks=pytest.mark.slow)])
 def test_random_programs(volume: MountedVolume, examples: int) -> None:
-    """Contents, errno, sizes, link counts, listings and attributes are those of a plain filesystem (DESIGN section 4)."""
+    """Contents, errno, sizes, link counts, listings and attributes are those of a plain filesystem."""
     Programs.volume = volume
     run_state_machine_as_test(
         Programs,

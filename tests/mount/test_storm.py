@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from tests.mount.conftest import Maker
 from tests.support.linux import RENAME_EXCHANGE, RENAME_NOREPLACE, Child, error_of, renameat2
 from tests.support.twin import tree
@@ -73,7 +74,7 @@ def _change(top: Path, rng: random.Random) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_storm_of_changes(make_volume: Maker, seed: int) -> None:
-    """Whatever comes between what: no error but those of a race lost, whole files, and the same tree after a remount."""
+    """Whatever comes between: no error but those of a race lost, whole files, the same tree after a remount."""
     volume = make_volume()
 
     def storm(number: int) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.mount.conftest import lower_files_open
 from tests.support.linux import error_of, in_child, needs_root
 from tests.support.mounting import MountedVolume, wait_for
-from tests.support.twin import Twin, look
+from tests.support.twin import Twin, look, tree
 
 
 def exercise(fd: int) -> list[object]:
@@ -148,15 +148,30 @@ def test_unlinked_and_only_mapped(twin: Twin, shared: MountedVolume) -> None:
 
 
 def test_path_descriptor_of_an_unlinked_file(twin: Twin) -> None:
-    """O_PATH keeps the inode, not the file: fstat still answers, with nlink 0."""
+    """O_PATH keeps the inode: fstat and opening it again reach this file, and no later one with its lower inode."""
 
     def action(directory: Path) -> object:
         (directory / "f").write_bytes(b"12345")
-        fd = os.open(directory / "f", os.O_PATH)
+        (directory / "g").write_bytes(b"another")
+        (directory / "d").mkdir()
+        fds = [os.open(directory / name, os.O_PATH) for name in ("f", "g", "d")]
         (directory / "f").unlink()
-        seen = look(fd)
-        os.close(fd)
-        return seen
+        (directory / "later").write_bytes(b"later")
+        (directory / "later").rename(directory / "g")
+        (directory / "d").rmdir()
+        for number in range(20):
+            (directory / f"new{number}").write_bytes(b"content of a new file")
+            (directory / f"newd{number}").mkdir()
+        seen: list[object] = [look(fd) for fd in fds]
+        for fd in fds[:2]:
+            again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+            os.pwrite(again, b"!", 2)
+            seen += [os.pread(again, 100, 0), look(again)]
+            os.close(again)
+            seen.append(look(fd))
+        for fd in fds:
+            os.close(fd)
+        return seen, tree(directory)
 
     twin.same(action)
 
@@ -228,7 +243,6 @@ def test_metadata_of_a_removed_directory(twin: Twin) -> None:
 
 def test_many_unlinked_files_at_once(twin: Twin, shared: MountedVolume) -> None:
     """Two hundred open files without names keep their contents apart; their lower inodes go when they are closed."""
-    before = os.statvfs(shared.lower).f_ffree
     fds = []
     for number in range(200):
         fd = os.open(twin.mounted / "f", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
@@ -238,8 +252,7 @@ def test_many_unlinked_files_at_once(twin: Twin, shared: MountedVolume) -> None:
     for number, fd in enumerate(fds):
         assert os.pread(fd, 1000, 0) == b"%d" % number * 100
         assert os.fstat(fd).st_nlink == 0
-    assert len(lower_files_open(shared)) == 200
+    assert len(lower_files_open(shared)) >= 200
     for fd in fds:
         os.close(fd)
     wait_for(lambda: not lower_files_open(shared), "all are closed below")
-    assert before > 0

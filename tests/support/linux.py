@@ -58,7 +58,7 @@ def renameat2(old: Name, new: Name, flags: int) -> None:
 
 
 def syncfs(fd: int) -> None:
-    """Write a filesystem to its medium, as syncfs(2) does."""
+    """Write all of a filesystem to its medium."""
     if _libc.syncfs(fd) != 0:
         _fail()
 
@@ -164,7 +164,7 @@ class Child:
                 os.setresgid(gid, gid, gid)
                 os.setresuid(uid, uid, uid)
             outcome = (True, action())
-        except BaseException as exc:  # noqa: BLE001 - raised in the parent
+        except BaseException as exc:  # Raised in the parent.
             outcome = (False, exc)
         finally:
             with os.fdopen(writer, "wb") as pipe:

@@ -16,6 +16,7 @@ CHANGES = (
 
 
 def error(code: int) -> OSError:
+    """An ``OSError`` with the usual text."""
     return OSError(code, os.strerror(code))
 
 
@@ -44,7 +45,7 @@ class FullStore(LocalStore):
 
 
 class FailingStore(LocalStore):
-    """A store on which the calls named in ``broken`` fail: name to errno, after ``after`` good ones, ``times`` times."""
+    """A store on which the calls in ``broken`` (name to errno) fail ``times`` times, after ``after`` good ones."""
 
     def __init__(self, root_fd: int) -> None:
         super().__init__(root_fd)

@@ -14,8 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.stores import DyingStore
-
 from encfs.core import frames
 from encfs.format.config import SlotKind
 from encfs.format.directory import DirectoryRecord
@@ -28,6 +26,7 @@ from encfs.volume.context import Context
 from encfs.volume.file import OpenFile
 from encfs.volume.node import Node
 from encfs.volume.verify import Finding, Severity, Summary, Verifier
+from tests.support.stores import DyingStore
 
 CELLS = (4096, 16384, 65536)
 SECRET = b"a passphrase for tests"

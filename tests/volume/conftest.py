@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
 from tests.support.volumes import LowerVolume, remove_templates
 
 # A deadline would measure how busy the machine is. In CI every run tries the same examples.

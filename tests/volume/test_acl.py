@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.support.volumes import LowerVolume
 
 from encfs.volume import Volume, acl
 from encfs.volume.attributes import Setattr
 from encfs.volume.changes import Caller
+from tests.support.volumes import LowerVolume
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 ids = st.integers(1, 5)
@@ -66,7 +66,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory on a filesystem that has ACLs."""
     directory = tmp_path_factory.mktemp("plain")
     try:
-        os.setxattr(directory, DEFAULT, acl.build((acl.Entry(1, 7, 0xFFFFFFFF), acl.Entry(4, 5, 0xFFFFFFFF), acl.Entry(32, 5, 0xFFFFFFFF))))
+        os.setxattr(
+            directory,
+            DEFAULT,
+            acl.build((acl.Entry(1, 7, 0xFFFFFFFF), acl.Entry(4, 5, 0xFFFFFFFF), acl.Entry(32, 5, 0xFFFFFFFF))),
+        )
         os.removexattr(directory, DEFAULT)
     except OSError as exc:
         pytest.skip(f"no ACLs here: {exc}")
@@ -140,7 +144,11 @@ def test_chmod_with_an_access_acl(plain: Path, volume: Volume, value: acl.Acl, b
 
 @each
 @given(value=acls(), bits=modes, umask=modes)
-@example(value=(acl.Entry(1, 6, 0xFFFFFFFF), acl.Entry(4, 4, 0xFFFFFFFF), acl.Entry(32, 0, 0xFFFFFFFF)), bits=0o777, umask=0o077)
+@example(
+    value=(acl.Entry(1, 6, 0xFFFFFFFF), acl.Entry(4, 4, 0xFFFFFFFF), acl.Entry(32, 0, 0xFFFFFFFF)),
+    bits=0o777,
+    umask=0o077,
+)
 def test_inheriting_a_default_acl(plain: Path, volume: Volume, value: acl.Acl, bits: int, umask: int) -> None:
     """Files and directories made under a default ACL get the same mode and ACLs; the umask has no say (acl(5))."""
     number = next(serial)
@@ -283,7 +291,10 @@ def test_what_setfacl_does(plain: Path, volume: Volume, change: list[str]) -> No
     if minimal:
         volume.set_metadata(name, Setattr(mode=mode(path)))
     said = subprocess.run(
-        ["getfacl", "--numeric", "--omit-header", "--no-effective", str(path)], check=True, capture_output=True, text=True
+        ["getfacl", "--numeric", "--omit-header", "--no-effective", str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     access = attribute_in(volume, name, ACCESS)
     shown = text_of(acl.parse(access)) if access else mode_text(mode_in(volume, name))

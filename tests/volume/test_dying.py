@@ -13,15 +13,15 @@ import stat as stat_module
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from tests.support.stores import DyingStore
-from tests.support.volumes import LONG, ROOT, LowerVolume, open_file, pattern, read
 
 from encfs.errors import DataError
 from encfs.volume import Volume
 from encfs.volume.attributes import Setattr
+from tests.support.stores import DyingStore
+from tests.support.volumes import LONG, ROOT, LowerVolume, open_file, pattern, read
 
 LONGER = b"M" * 220
 
@@ -61,6 +61,8 @@ Step = Callable[[Volume], object]
 
 
 def write(path: bytes, offset: int, data: bytes, *, sync: bool = False) -> Step:
+    """A step that writes."""
+
     def step(volume: Volume) -> None:
         with open_file(volume, path) as file:
             file.write(offset, data)
@@ -71,6 +73,8 @@ def write(path: bytes, offset: int, data: bytes, *, sync: bool = False) -> Step:
 
 
 def truncate(path: bytes, size: int) -> Step:
+    """A step that sets a size."""
+
     def step(volume: Volume) -> None:
         with open_file(volume, path) as file:
             file.truncate(size)
@@ -79,6 +83,8 @@ def truncate(path: bytes, size: int) -> Step:
 
 
 def link(path: bytes, to: bytes) -> Step:
+    """A step that makes a hard link."""
+
     def step(volume: Volume) -> None:
         parent, _, name = to.rpartition(b"/")
         volume.changes.link(volume.resolve(path, follow=False), volume.resolve(parent), name)
@@ -87,6 +93,8 @@ def link(path: bytes, to: bytes) -> Step:
 
 
 def exchange(one: bytes, two: bytes) -> Step:
+    """A step that lets two names swap what they name."""
+
     def step(volume: Volume) -> None:
         (p1, _, n1), (p2, _, n2) = one.rpartition(b"/"), two.rpartition(b"/")
         volume.changes.exchange(volume.resolve(p1), n1, volume.resolve(p2), n2)
@@ -95,18 +103,22 @@ def exchange(one: bytes, two: bytes) -> Step:
 
 
 def attribute(path: bytes, value: bytes) -> Step:
+    """A step that sets an extended attribute."""
     return lambda volume: volume.attributes.set(volume.resolve(path), b"user.x", value)
 
 
 def rename(path: bytes, to: bytes) -> Step:
+    """A step that renames."""
     return lambda volume: volume.rename(path, to)
 
 
 def fifo(path: bytes) -> Step:
+    """A step that makes a named pipe."""
     return lambda volume: volume.changes.mknod(volume.tree.root, path, stat_module.S_IFIFO | 0o600, 0, ROOT)
 
 
 def create(path: bytes) -> Step:
+    """A step that makes an empty file."""
     return lambda volume: volume.open(path, create=True).close()
 
 
@@ -195,6 +207,7 @@ INEXACT: list[Step] = [
 
 
 def run(volume: Volume, steps: list[Step], done: Callable[[], object]) -> None:
+    """Take the steps; tell after each."""
     for step in steps:
         step(volume)
         done()

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.stores import FailingStore, FullStore
-from tests.support.volumes import CELLS, LONG, LowerVolume, flip, open_file, pattern, read
 
 from encfs.core import frames
 from encfs.errors import DataError, LowerIOError, PlaceError
 from encfs.format.geometry import Geometry
 from encfs.volume import Volume
 from encfs.volume.file import OpenFile
+from tests.support.stores import FailingStore, FullStore
+from tests.support.volumes import CELLS, LONG, LowerVolume, flip, open_file, pattern, read
 
 
 def content(file: OpenFile) -> bytes:
+    """All plain bytes of an open file."""
     return b"".join(bytes(file.read(at, 1 << 20)) for at in range(0, file.size, 1 << 20))
 
 
@@ -294,6 +295,7 @@ def test_header_that_can_never_be_written(lower: LowerVolume) -> None:
 
 
 def populate(volume: Volume) -> None:
+    """One of each kind of thing."""
     for directory in (b"d", b"e", b"d/sub", b"e/empty"):
         volume.make_directory(directory)
     for name in (b"a", b"b", LONG, b"d/f"):
@@ -302,6 +304,7 @@ def populate(volume: Volume) -> None:
 
 
 def tree(volume: Volume, path: bytes = b"") -> dict[bytes, object]:
+    """Everything that is in a volume, by path."""
     seen: dict[bytes, object] = {}
     for entry in volume.list_directory(path):
         full = path + b"/" + entry.name if path else entry.name
@@ -335,7 +338,20 @@ CHANGES = {
     "unlink": lambda volume: volume.remove(b"a"),
     "rmdir": lambda volume: volume.remove(b"e/empty"),
 }
-CALLS = ["pwrite", "rename", "exchange", "link", "unlink", "mkdir", "rmdir", "symlink", "chmod", "chown", "utime", "open"]
+CALLS = [
+    "pwrite",
+    "rename",
+    "exchange",
+    "link",
+    "unlink",
+    "mkdir",
+    "rmdir",
+    "symlink",
+    "chmod",
+    "chown",
+    "utime",
+    "open",
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)

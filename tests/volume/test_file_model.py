@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.reader import load_tool
-from tests.support.volumes import CELLS, RECOVERY_KEY, LowerVolume, StallingStore, pattern
 
 from encfs.format.geometry import Geometry
 from encfs.format.header import HeaderFlag
@@ -20,6 +18,8 @@ from encfs.format.recovery_key import encode_recovery_key
 from encfs.volume import Volume
 from encfs.volume.file import OpenFile
 from encfs.volume.paths import VolumeFile
+from tests.support.reader import load_tool
+from tests.support.volumes import CELLS, RECOVERY_KEY, LowerVolume, StallingStore, pattern
 
 reader = load_tool("inspect_lower")
 
@@ -208,7 +208,7 @@ def test_sparse_file_needs_no_space(opened: Any) -> None:
 
 
 def test_zeros_are_no_hole(opened: Any) -> None:
-    """A file of zero bytes that a program wrote is not marked SPARSE and has no cell of zeros (FORMAT.md section 9.2)."""
+    """Zero bytes that a program wrote make no SPARSE file and no cell of zeros (FORMAT.md section 9.2)."""
     volume, _, keys = opened
     with volume.open(b"zeros", create=True, writable=True) as handle:
         handle.write(0, bytes(300_000))

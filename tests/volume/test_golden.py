@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.reader import REPOSITORY, load_tool
-from tests.support.volumes import verify
 
 from encfs.format.config import SlotKind
 from encfs.format.recovery_key import decode_recovery_key
 from encfs.format.session import SessionState
 from encfs.volume import Volume, read_config
+from tests.support.reader import REPOSITORY, load_tool
+from tests.support.volumes import verify
 
 maker = load_tool("make_golden_volume")
 reader = load_tool("inspect_lower")
@@ -63,7 +63,7 @@ def test_every_golden_volume_is_tested() -> None:
 
 
 def test_manifest_covers_every_kind_of_object(golden: Golden) -> None:
-    """Files, sparse and linked ones, directories, symlinks of both kinds, pipes, attributes, ACLs (sections 7 to 10)."""
+    """Files, sparse and linked ones, directories, both kinds of symlinks, pipes, attributes, ACLs (sections 7-10)."""
     entries = golden.entries()
     assert {entry["kind"] for entry in entries} == {"file", "directory", "symlink", "fifo"}
     assert any(len(os.fsencode(entry["path"].rpartition("/")[2])) > 160 for entry in entries)
@@ -138,7 +138,7 @@ def test_independent_reader_agrees(golden: Golden, tmp_path: Path, capsys: pytes
 
 
 def test_crashed_volume_is_recovered(tmp_path: Path) -> None:
-    """What a process of an earlier version left when it died is put right as its manifest says (FORMAT.md section 11)."""
+    """What an earlier version left when it died is put right as its manifest says (FORMAT.md section 11)."""
     golden = Golden("v1-crashed", tmp_path)
     with Volume.unlock(golden.where, golden.recovery_key, SlotKind.RECOVERY, read_only=True) as volume:
         assert [record.state for record in volume.sessions.records()] == [SessionState.OPEN]

@@ -6,14 +6,14 @@ import os
 from dataclasses import replace
 
 import pytest
-from tests.support.stores import EIO, FailingStore
-from tests.support.volumes import CELLS, LONG, LowerVolume, flip, open_file, pattern, read
 
 from encfs.core import frames
 from encfs.core.cells import CellError
 from encfs.format.header import FileHeader, HeaderFlag
 from encfs.volume import Volume
 from encfs.volume.file import OpenFile
+from tests.support.stores import EIO, FailingStore
+from tests.support.volumes import CELLS, LONG, LowerVolume, flip, open_file, pattern, read
 
 
 def on_disk(volume: Volume, file: OpenFile) -> FileHeader:
@@ -119,10 +119,9 @@ def test_truncation_to_zero_takes_fresh_keys(lower: LowerVolume, tmp_path: objec
         volume.changes.link(volume.resolve(b"a"), volume.tree.root, b"b")
     path, before = lower.lower(b"a"), lower.header(b"a")
     old = path.read_bytes()
-    with lower.unlock() as volume:
-        with open_file(volume, b"a") as file:
-            file.truncate(0)
-            file.write(0, b"new secret")
+    with lower.unlock() as volume, open_file(volume, b"a") as file:
+        file.truncate(0)
+        file.write(0, b"new secret")
     after = lower.header(b"a")
     assert after.fid != before.fid
     assert after.content_key != before.content_key
@@ -227,11 +226,10 @@ def test_header_writes_leave_mtime_alone(lower: LowerVolume) -> None:
 
 def test_cells_sealed_are_counted(lower: LowerVolume) -> None:
     """The header counts at least the cells that were sealed under its content key (FORMAT.md section 9.1)."""
-    with lower.unlock() as volume:
-        with open_file(volume, b"a") as file:
-            for _ in range(10):
-                file.write(0, b"x")
-            file.write(0, pattern(3 * 4096))
+    with lower.unlock() as volume, open_file(volume, b"a") as file:
+        for _ in range(10):
+            file.write(0, b"x")
+        file.write(0, pattern(3 * 4096))
     assert 14 <= lower.header(b"a").cells_sealed <= 20
 
 

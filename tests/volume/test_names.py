@@ -1,4 +1,4 @@
-"""Names of every kind: long ones, links, symlinks in files, renames, exchanges, objects without a name (sections 7 to 9)."""
+"""Names of every kind: long, linked, symlinks in files, renamed, exchanged, without any (FORMAT.md sections 7 to 9)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.stores import NoSymlinkStore
-from tests.support.volumes import LONG, ROOT, LowerVolume, open_file, pattern, read, verify
 
 from encfs.format.header import HeaderFlag
 from encfs.volume import Volume
 from encfs.volume.attributes import Setattr
+from tests.support.stores import NoSymlinkStore
+from tests.support.volumes import LONG, ROOT, LowerVolume, open_file, pattern, read, verify
 
 LONGEST = b"x" * 255
 

@@ -193,7 +193,11 @@ def test_ghost_does_not_take_another_nodes_alias(table: NodeTable) -> None:
     assert table.meet(7, root(table), C) is second
 
 
-@given(st.lists(st.tuples(st.sampled_from(["create", "lookup", "unlink", "replace", "forget"]), st.integers(0, 3)), max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["create", "lookup", "unlink", "replace", "forget"]), st.integers(0, 3)), max_size=60
+    )
+)
 def test_numbers_are_never_mixed_up(todo: list[Any]) -> None:
     """Against a small model: each living object has one node, and no number stands for two living objects."""
     table = NodeTable(Node(NodeTable.ROOT, None, LowerName(b"")), 500)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.volumes import CELLS, LONG, ROOT, LowerVolume, flip, open_file, pattern, read
 
 from encfs.core import frames, symlinks
 from encfs.errors import DataError, PlaceError, SizeError
@@ -17,6 +16,7 @@ from encfs.format.header import HeaderFlag
 from encfs.format.session import SessionState
 from encfs.volume import Volume
 from encfs.volume.recovery import RecoveryReport
+from tests.support.volumes import CELLS, LONG, ROOT, LowerVolume, flip, open_file, pattern, read
 
 LONG_DIR = LONG + b"d"
 
@@ -358,6 +358,7 @@ def test_symlink_at_another_place(crashed: LowerVolume) -> None:
 
 
 def crashed_root(volume: Volume) -> object:
+    """The id of the root directory."""
     return volume.config.root_dir_id
 
 
@@ -462,6 +463,7 @@ def test_lost_record(crashed: LowerVolume, damage: str, path: bytes) -> None:
 
 
 def damage_record(record: Path, damage: str) -> None:
+    """Do to a directory record what a crash can."""
     raw = record.read_bytes()
     if damage == "missing":
         record.unlink()
@@ -705,9 +707,8 @@ def test_read_only_after_a_crash(lower: LowerVolume) -> None:
 
 def test_recovery_tells_its_progress(crashed: LowerVolume) -> None:
     """Whoever waits for a long recovery sees how far it is (DESIGN section 4)."""
-    from tests.support.volumes import RECOVERY_KEY
-
     from encfs.format.config import SlotKind
+    from tests.support.volumes import RECOVERY_KEY
 
     told: list[tuple[str, int]] = []
     unlock: Callable[..., Volume] = Volume.unlock

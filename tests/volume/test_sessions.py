@@ -8,8 +8,6 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.support.stores import EIO, FailingStore
-from tests.support.volumes import CELLS, LONG, RECOVERY_KEY, SECRET, LowerVolume, flip, open_file, pattern, read
 
 from encfs.errors import (
     ConfigDamagedError,
@@ -27,9 +25,12 @@ from encfs.format.session import SessionRecord, SessionState
 from encfs.volume import Volume, read_config
 from encfs.volume.attributes import Setattr
 from encfs.volume.changes import Caller
+from tests.support.stores import EIO, FailingStore
+from tests.support.volumes import CELLS, LONG, RECOVERY_KEY, SECRET, LowerVolume, flip, open_file, pattern, read
 
 
 def records(lower: LowerVolume) -> list[SessionRecord]:
+    """The session records of a volume."""
     with lower.unlock(read_only=True) as volume:
         return volume.sessions.records()
 
@@ -129,9 +130,8 @@ def test_open_files_are_closed_with_the_volume(lower: LowerVolume) -> None:
 
 def test_second_unlock_is_refused(lower: LowerVolume) -> None:
     """A volume has one writer; the refusal names its host, process and mount point (FORMAT.md section 11)."""
-    with lower.unlock(mountpoint=b"/mnt/practice"):
-        with pytest.raises(VolumeInUseError) as refused:
-            lower.unlock()
+    with lower.unlock(mountpoint=b"/mnt/practice"), pytest.raises(VolumeInUseError) as refused:
+        lower.unlock()
     text = str(refused.value)
     assert f"host {socket.gethostname()}" in text
     assert f"process {os.getpid()}" in text

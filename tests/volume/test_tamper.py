@@ -1,4 +1,4 @@
-"""Every change from outside is seen, named, and leaves the rest readable (FORMAT.md sections 6 to 10; DESIGN section 4)."""
+"""Every change from outside is seen, named, and leaves the rest readable (FORMAT.md sections 6 to 10)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.volumes import CELLS, LONG, SECRET, LowerVolume, flip, open_file, pattern, read
 
 from encfs.core.cells import CellError
 from encfs.errors import AuthenticationError, DataError, FormatError, PlaceError, SizeError
 from encfs.format.geometry import Geometry
 from encfs.format.header import HeaderFlag
 from encfs.volume import Volume
+from tests.support.volumes import CELLS, LONG, SECRET, LowerVolume, flip, open_file, pattern, read
 
 OTHER = b"the other file"
 
@@ -31,6 +31,7 @@ def victim(request: pytest.FixtureRequest, tmp_path: Path) -> LowerVolume:
 
 
 def content(lower: LowerVolume) -> bytes:
+    """What the file of these tests holds."""
     return pattern(Geometry(lower.cell_size).start_of(3) + 1000)
 
 
@@ -47,6 +48,7 @@ def readable(volume: Volume, path: bytes) -> dict[int, bytes]:
 
 
 def expected(lower: LowerVolume) -> dict[int, bytes]:
+    """The plain bytes of each of its cells."""
     g, data = Geometry(lower.cell_size), content(lower)
     return {index: data[g.start_of(index) : g.start_of(index + 1)] for index in range(4)}
 
@@ -166,21 +168,20 @@ def test_any_other_lower_size(victim: LowerVolume, by: int) -> None:
 def check_damaged(victim: LowerVolume, good: dict[int, bytes]) -> None:
     """The file is damaged: what is there reads, nothing can be written but by emptying it."""
     before = victim.lower(b"a").read_bytes()
-    with victim.unlock() as volume:
-        with volume.open(b"a", writable=True) as file:
-            assert volume.ctx.events == 1
-            assert file.size == len(content(victim))
-            g = volume.ctx.geometry
-            for index in range(4):
-                if index in good:
-                    assert file.read(g.start_of(index), g.capacity(index)) == good[index]
-                else:
-                    with pytest.raises(DataError):
-                        file.read(g.start_of(index), g.capacity(index))
-            for change in (lambda: file.write(0, b"x"), lambda: file.truncate(10), lambda: file.truncate(1 << 20)):
-                with pytest.raises(SizeError):
-                    change()
-            file.sync()
+    with victim.unlock() as volume, volume.open(b"a", writable=True) as file:
+        assert volume.ctx.events == 1
+        assert file.size == len(content(victim))
+        g = volume.ctx.geometry
+        for index in range(4):
+            if index in good:
+                assert file.read(g.start_of(index), g.capacity(index)) == good[index]
+            else:
+                with pytest.raises(DataError):
+                    file.read(g.start_of(index), g.capacity(index))
+        for change in (lambda: file.write(0, b"x"), lambda: file.truncate(10), lambda: file.truncate(1 << 20)):
+            with pytest.raises(SizeError):
+                change()
+        file.sync()
     assert victim.lower(b"a").read_bytes() == before, "a damaged file was changed"
     assert ("file-size", b"a") in victim.findings()
     with victim.unlock() as volume:
@@ -222,6 +223,7 @@ def places(lower: LowerVolume) -> LowerVolume:
 
 
 def swap(one: Path, two: Path) -> None:
+    """Let two lower names swap what they name."""
     spare = one.with_name("spare")
     one.rename(spare)
     two.rename(one)
@@ -229,6 +231,7 @@ def swap(one: Path, two: Path) -> None:
 
 
 def fails_with(call: Callable[[], object], kind: type[Exception]) -> None:
+    """Assert that a call raises this very error."""
     with pytest.raises(kind):
         call()
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.volumes import CELLS, LONG, ROOT, LowerVolume, flip, open_file, pattern, verify
 
 from encfs.format.geometry import Geometry
 from encfs.volume.verify import Finding, Progress, Reading, Severity, Verifier
+from tests.support.volumes import CELLS, LONG, ROOT, LowerVolume, flip, open_file, pattern, verify
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_changes_between_two_steps(full: LowerVolume) -> None:
 
 
 def test_header_with_sizes_that_contradict_the_cells(full: LowerVolume) -> None:
-    """A header of ours for another size is seen by its size, even where the lower size was made to fit (section 9.3)."""
+    """A header of ours for another size is seen, even where the lower size was made to fit (section 9.3)."""
     path = full.lower(b"b")
     full.write_header(path, replace(full.header(b"b"), size=3552 + 4064))
     os.truncate(path, 2 * 4096)
