@@ -35,7 +35,7 @@ def setfacl(*arguments: str | Path) -> None:
 
 def getfacl(path: Path) -> str:
     """What getfacl prints, with numeric users."""
-    command = ["getfacl", "--omit-header", "--numeric", "--absolute-names", path]
+    command: list[str | Path] = ["getfacl", "--omit-header", "--numeric", "--absolute-names", path]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -195,7 +195,7 @@ def test_acls_and_the_mode(twin: Twin, shared: MountedVolume) -> None:
         path = directory / "f"
         path.write_bytes(b"x")
         path.chmod(0o640)
-        seen = []
+        seen: list[object] = []
         for step in (
             ("-m", f"u:{BOB}:rw"),
             ("-m", f"g:{STAFF}:r-x"),
@@ -211,7 +211,7 @@ def test_acls_and_the_mode(twin: Twin, shared: MountedVolume) -> None:
             seen.append((getfacl(path), look(path)))
         copy = directory / "copy"
         shutil.copy(path, copy)
-        setfacl("--set-file", "-", copy) if False else setfacl("-m", f"u:{BOB}:r", copy)
+        setfacl("-m", f"u:{BOB}:r", copy)
         setfacl("-b", copy)
         seen.append((getfacl(copy), look(copy), attributes(copy)))
         folder = directory / "d"

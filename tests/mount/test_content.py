@@ -286,9 +286,9 @@ def test_shared_mapping(pair: Twin, cell: int, volume: MountedVolume) -> None:
         first, second = mmap.mmap(fd, 3 * cell), mmap.mmap(fd, 2 * cell)
         for offset in (0, 5, cell - 545, cell - 33, 2 * cell - 70):
             first[offset : offset + 8] = b"mapped!!"
-        seen = second[: 2 * cell], os.pread(fd, 4 * cell, 0)
+        seen = [second[: 2 * cell], os.pread(fd, 4 * cell, 0)]
         os.pwrite(fd, b"written", 100)
-        seen += (first[100:107],)
+        seen.append(first[100:107])
         first.flush()
         for mapping in (first, second):
             mapping.close()

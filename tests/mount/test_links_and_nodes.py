@@ -53,7 +53,7 @@ def test_hard_link_of_a_file_being_written(twin: Twin) -> None:
         fd = os.open(directory / "a", os.O_RDWR | os.O_CREAT, 0o644)
         os.write(fd, b"x" * 12_345)
         os.link(directory / "a", directory / "b")
-        seen = [look(directory / "a"), look(directory / "b")]
+        seen: list[object] = [look(directory / "a"), look(directory / "b")]
         os.write(fd, b"y" * 5)
         seen += [look(directory / "b"), (directory / "b").read_bytes()]
         os.close(fd)
@@ -136,8 +136,8 @@ def test_symlinks_are_links(twin: Twin) -> None:
         os.utime(directory / "nowhere", ns=(5, 1_234_567_891_234_567_890), follow_symlinks=False)
         os.utime(directory / ("z" * 250), ns=(5, 77), follow_symlinks=False)
         if os.geteuid() == 0:
-            for name in ("to file", "z" * 250):
-                os.chown(directory / name, 11, 22, follow_symlinks=False)
+            for path in (directory / "to file", directory / ("z" * 250)):
+                os.chown(path, 11, 22, follow_symlinks=False)
         return (
             tree(directory),
             (directory / "nowhere").lstat().st_mtime_ns,

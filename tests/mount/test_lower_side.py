@@ -59,21 +59,17 @@ def _plain_text_below(volume: MountedVolume) -> list[str]:
     """Where below a form of the word is found: contents, names, symlink targets, attributes, and the daemon's log."""
     found = []
     for form in _forms(WORD):
-        command = ["grep", "-rlF", "--binary-files=text", "-f", "-", volume.lower, volume.log]
+        command: list[str | Path] = ["grep", "-rlF", "--binary-files=text", "-f", "-", volume.lower, volume.log]
         result = subprocess.run(command, input=form, capture_output=True, check=False)
         assert result.returncode in (0, 1), result.stderr
         found += result.stdout.decode().splitlines()
         for path in volume.lower.rglob("*"):
-            attributes = (
-                [(name, os.getxattr(path, name)) for name in os.listxattr(path, follow_symlinks=False)]
-                if not path.is_symlink()
-                else []
-            )
-            target = os.fsencode(os.readlink(path)) if path.is_symlink() else b""
-            haystack = b"\0".join(
-                [os.fsencode(path.name), target, *(os.fsencode(name) + b"\0" + value for name, value in attributes)]
-            )
-            if form in haystack:
+            places = [os.fsencode(path.name)]
+            if path.is_symlink():
+                places.append(os.fsencode(os.readlink(path)))
+            else:
+                places += [part for name in os.listxattr(path) for part in (os.fsencode(name), os.getxattr(path, name))]
+            if any(form in place for place in places):
                 found.append(f"{path} (name, target or attribute)")
     return found
 

@@ -6,6 +6,7 @@ import mmap
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,7 @@ def test_directory_times(twin: Twin) -> None:
         box.mkdir()
         (box / "f").write_bytes(b"x")
         (box / "sub").mkdir()
-        steps = {
+        steps: dict[str, Callable[[], object]] = {
             "nothing": lambda: os.listdir(box),
             "create": lambda: (box / "new").write_bytes(b""),
             "write": lambda: (box / "f").write_bytes(b"longer content" * 1000),

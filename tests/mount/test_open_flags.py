@@ -92,9 +92,9 @@ def test_exclusive_creation(twin: Twin) -> None:
             os._exit(0)
         os.close(writer)
         readers.append(os.fdopen(reader, "rb"))
-    wins = b"".join(reader.read() for reader in readers)
-    for reader in readers:
-        reader.close()
+    wins = b"".join(pipe.read() for pipe in readers)
+    for pipe in readers:
+        pipe.close()
         os.wait()
     assert sorted(wins) == list(range(40))
 
@@ -144,7 +144,7 @@ def test_direct_io(twin: Twin) -> None:
         path = directory / "f"
         path.write_bytes(b"cached" * 10_000)
         fd = os.open(path, os.O_RDWR | os.O_DIRECT)
-        found = []
+        found: list[object] = []
         with mmap.mmap(-1, 16384) as buffer:
             for offset in (0, 4096, 53248):
                 count = os.preadv(fd, [buffer], offset)

@@ -42,7 +42,7 @@ def exercise(fd: int) -> list[object]:
     os.pwrite(again, b"opened again", 3)
     seen += [os.pread(fd, 20, 0), error_of(lambda: os.link(f"/proc/self/fd/{fd}", "/tmp/no")), look(again)]
     os.close(again)
-    seen.append(in_child(lambda: (os.pread(fd, 20, 0), os.fsync(fd), look(fd))))
+    seen.append(in_child(lambda: (os.pread(fd, 20, 0), error_of(lambda: os.fsync(fd)), look(fd))))
     return seen
 
 
@@ -54,9 +54,9 @@ def test_unlinked_open_file(twin: Twin, shared: MountedVolume) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         os.write(fd, b"before")
         path.unlink()
-        seen = exercise(fd), path.exists(), os.listdir(directory)
+        seen: list[object] = [exercise(fd), path.exists(), os.listdir(directory)]
         path.write_bytes(b"another file of the same name")
-        seen += (os.pread(fd, 10, 0), path.read_bytes())
+        seen += [os.pread(fd, 10, 0), path.read_bytes()]
         os.close(fd)
         return seen
 

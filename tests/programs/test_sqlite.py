@@ -72,7 +72,7 @@ def test_two_writers_at_once(volume: MountedVolume, journal: str) -> None:
         second.read(20)
         second.kill()
         second.end()
-        assert first.end() == 0
+        assert first.end() == 0, first.errors
         third.read(5)
         third.kill()
         third.end()

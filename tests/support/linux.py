@@ -136,7 +136,8 @@ def in_child(
     action: Callable[[], _T], *, uid: int | None = None, gid: int | None = None, groups: tuple[int, ...] = ()
 ) -> _T:
     """Run ``action`` in a forked process, as another user if told so; return what it returns, raise what it raises."""
-    return Child(action, uid=uid, gid=gid, groups=groups).result()
+    result: _T = Child(action, uid=uid, gid=gid, groups=groups).result()
+    return result
 
 
 class Child:

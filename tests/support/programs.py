@@ -66,10 +66,12 @@ class Reporter:
 
     Attributes:
         lines: what it has printed so far, as far as anybody has read it.
+        errors: what it has said besides; known when it has ended.
     """
 
     def __init__(self, command: Command, *, cwd: Path | None = None, feed: Path | None = None) -> None:
         self.lines: list[str] = []
+        self.errors = ""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         # What it is fed comes from a file: whoever feeds a pipe must be read from at the same time.
         with open(feed or os.devnull, encoding="utf-8") as source:
@@ -84,9 +86,8 @@ class Reporter:
         for _ in range(count):
             line = self._output.readline()
             if not line.endswith(b"\n"):
-                self._errors.seek(0)
-                said = self._errors.read().decode(errors="replace")
-                pytest.fail(f"{self.process.args!r} ended after {len(self.lines)} lines: {said}")
+                self.end()
+                pytest.fail(f"{self.process.args!r} ended after {len(self.lines)} lines: {self.errors}")
             self.lines.append(line.decode().rstrip("\n"))
 
     def kill(self) -> None:
@@ -98,8 +99,11 @@ class Reporter:
         rest = self._output.read()
         self.lines.extend(line.decode() for line in rest.split(b"\n")[:-1])
         self._output.close()
+        status = self.process.wait(timeout=TIMEOUT)
+        self._errors.seek(0)
+        self.errors = self._errors.read().decode(errors="replace")
         self._errors.close()
-        return self.process.wait(timeout=TIMEOUT)
+        return status
 
 
 @contextmanager

@@ -164,6 +164,7 @@ def test_multi_header_names_the_long_link(lower: LowerVolume) -> None:
         volume.write_file(b"a", b"content")
         volume.changes.link(volume.resolve(b"a"), volume.tree.root, LONG)
         assert {entry.name for entry in volume.list_directory()} == {b"a", LONG}
+        assert read(volume, b"a") == read(volume, LONG) == b"content"
     assert lower.header(b"a").name == LONG
 
 
