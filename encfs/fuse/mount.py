@@ -120,6 +120,8 @@ def _check_fuse() -> None:
             f"there is no {_FUSE_DEVICE}",
             hint="Load the kernel module (modprobe fuse) or allow the device in this container.",
         )
+    if not os.access(_FUSE_DEVICE, os.R_OK | os.W_OK):
+        raise NoFuseError(f"this user may not use {_FUSE_DEVICE}", hint=f"Allow it: chmod 666 {_FUSE_DEVICE}, as root.")
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise NoFuseError("fusermount3 is not installed", hint="Install it: apt-get install fuse3")
 

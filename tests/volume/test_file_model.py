@@ -208,7 +208,7 @@ def test_sparse_file_needs_no_space(opened: Any) -> None:
 
 
 def test_last_cell_is_never_a_hole(opened: Any) -> None:
-    """A file that is cut at a border of cells in the middle of a hole ends in a cell of zeros (FORMAT.md section 9.2)."""
+    """A file cut at a border of cells in the middle of a hole ends in a cell of zeros (FORMAT.md section 9.2)."""
     volume, _, keys = opened
     g = volume.ctx.geometry
     for cell in (0, 1, 3):
