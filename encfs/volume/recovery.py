@@ -340,21 +340,22 @@ class Recovery:
         self._repaired["place"] += 1
 
     def _finish_create(self, parent: Node, node: Node) -> None:
-        """A file without a header: its create was cut short, so it becomes the empty file it was to be."""
+        """A file without a header: its create was cut short, so it becomes the empty file it was to be.
+
+        What had a long name goes, because the text of it is lost, and so does a symlink, which is never empty.
+        """
         parent_id = self._tree.dir_id(parent)
         base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
         name = None if is_long(base) else self._ctx.ring.active.names.open(parent_id, base)
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
-        if name is None:
+        if name is None or node.in_file:
             if store.stat(dirfd, node.lower_name).st_size:
-                raise SizeError("a long name without a header")
-            # Its name was nowhere but in the header that was never written.
+                raise SizeError("no header under a long name or the name of a symlink")
             store.unlink(dirfd, node.lower_name)
             self._repaired["created"] += 1
             return
         fd = store.open_writable(dirfd, node.lower_name)
-        kind = FrameKind.SYMLINK if node.in_file else FrameKind.FILE
-        file = OpenFile.new(self._ctx, fd, node.inode, self._changes.new_header(kind, parent_id, name))
+        file = OpenFile.new(self._ctx, fd, node.inode, self._changes.new_header(FrameKind.FILE, parent_id, name))
         file.close()
         self._repaired["created"] += 1
 

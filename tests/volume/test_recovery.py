@@ -109,9 +109,10 @@ def test_unfinished_create(crashed: LowerVolume, length: int) -> None:
     assert_strict(crashed)
 
 
-def test_unfinished_create_of_a_long_name(crashed: LowerVolume) -> None:
-    """Of a long name nothing is left without the header, so the entry goes (FORMAT.md sections 7 and 11)."""
-    path = crashed.path / crashed.seal_name(crashed.root_id(), b"n" * 200)
+@pytest.mark.parametrize(("name", "suffix"), [(b"n" * 200, ""), (b"n" * 200, ".l"), (b"link", ".l")])
+def test_unfinished_create_that_cannot_be_finished(crashed: LowerVolume, name: bytes, suffix: str) -> None:
+    """Without the header a long name is lost, and so is a symlink's target: the entry goes (sections 7, 9.4, 11)."""
+    path = crashed.path / (crashed.seal_name(crashed.root_id(), name) + suffix)
     path.write_bytes(b"")
     recover(crashed, created=1)
     assert not path.exists()
