@@ -103,7 +103,8 @@ class MountServer:
     async def _announce(self, ready: Callable[[], None]) -> None:
         """The mount answers when a request has come back."""
         await trio.to_thread.run_sync(os.stat, self._options.mountpoint)
-        raise_read_ahead(self._options.mountpoint)
+        # In a thread, like every call on our own mount: it may need an answer from this loop.
+        await trio.to_thread.run_sync(raise_read_ahead, self._options.mountpoint)
         ready()
         logger.info("mounted volume=%s read_only=%s", self._volume.config.volume_id.hex(), self._volume.ctx.read_only)
 
