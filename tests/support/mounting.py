@@ -17,11 +17,16 @@ from encfs.volume.verify import Finding, Severity, Verifier
 SECRET = b"a passphrase for tests"
 
 
+# No command takes that long even on a busy machine; one that hangs fails its test instead of the whole run.
+_COMMAND_SECONDS = 300
+
+
 def cloakfs(
     *arguments: str, check: bool = True, prefix: tuple[str, ...] = (), **kwargs: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would, behind ``prefix``; unless told not to, fail with what it said when it fails."""
     command = [*prefix, sys.executable, "-m", "encfs", *arguments]
+    kwargs.setdefault("timeout", _COMMAND_SECONDS)
     result = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
     assert not check or result.returncode == 0, f"{arguments} ended with {result.returncode}: {result.stderr}"
     return result
