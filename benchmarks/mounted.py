@@ -19,8 +19,9 @@ from typing import Any
 
 import encfs
 from benchmarks.harness import peers, report, tree, workloads
-from benchmarks.harness.clock import Spread, in_turn, ratio, significant
+from benchmarks.harness.clock import Spread, in_turn, significant
 from benchmarks.harness.peers import Peer, PeerError, Site
+from benchmarks.harness.quiet import Others, quietest
 from benchmarks.harness.workloads import Amounts, Round, Step, WrongBytesError
 
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
@@ -45,6 +46,7 @@ class Course:
 
     Attributes:
         seconds, cpu: of each step and peer, one figure per repetition; ``cpu`` is the daemon's.
+        others: of each step, the share of the machine that others used while all peers took it.
     """
 
     def __init__(self, sites: list[Site], steps: list[Step]) -> None:
@@ -52,6 +54,7 @@ class Course:
         self._steps = steps
         self.seconds: dict[str, dict[str, list[float]]] = {s.name: {site.peer: [] for site in sites} for s in steps}
         self.cpu: dict[str, dict[str, list[float]]] = {s.name: {site.peer: [] for site in sites} for s in steps}
+        self.others: dict[str, list[float]] = {s.name: [] for s in steps}
 
     def repeat(self, rnd: Round, number: int) -> None:
         """One repetition: every step on every peer before the next step.
@@ -60,11 +63,16 @@ class Course:
             WrongBytesError: a peer did not give back what was written.
         """
         for step in self._steps:
+            others = Others(self._daemons())
             for site in in_turn(self._sites, number):
                 try:
                     self._take(step, site, rnd)
                 except WrongBytesError as exc:
                     raise WrongBytesError(f"{step.title} on {site.peer}: {exc}") from exc
+            self.others[step.name].append(others.share(self._daemons()))
+
+    def _daemons(self) -> float:
+        return sum(site.cpu_seconds() for site in self._sites)
 
     def _take(self, step: Step, site: Site, rnd: Round) -> None:
         step.prepare(site.path, rnd)
@@ -86,25 +94,22 @@ class Course:
 
 
 def results_of(course: Course, steps: list[Step], amounts: Amounts) -> list[dict[str, Any]]:
-    """The figures of one backing store for the JSON document."""
+    """The figures of one backing store for the JSON document, from the repetitions that count."""
     found = []
     for step in steps:
-        seconds = course.seconds[step.name]
-        others = [peer for peer in seconds if peer != _OURS]
+        counted = quietest(course.others[step.name])
+        seconds = {peer: [values[n] for n in counted] for peer, values in course.seconds[step.name].items()}
+        cpu = {peer: [values[n] for n in counted] for peer, values in course.cpu[step.name].items()}
         entry: dict[str, Any] = {
             "what": step.name,
             "title": step.title,
+            "repetitions_counted": len(counted),
+            "others_share": significant(statistics.median(course.others[step.name][n] for n in counted), 2),
             "seconds": {peer: Spread.of(values).as_json() for peer, values in seconds.items()},
             "daemon_cpu_seconds": {
-                peer: significant(statistics.median(values), 3)
-                for peer, values in course.cpu[step.name].items()
-                if any(values)
+                peer: significant(statistics.median(values), 3) for peer, values in cpu.items() if any(values)
             },
-            "ratio": {peer: significant(ratio(seconds[peer], seconds[_OURS]), 3) for peer in others},
-            "ratio_range": {
-                peer: [significant(f(a / b for a, b in zip(seconds[peer], seconds[_OURS])), 3) for f in (min, max)]
-                for peer in others
-            },
+            **_ratios(seconds),
         }
         if step.unit != "s":
             entry["rate_unit"] = step.unit
@@ -113,6 +118,16 @@ def results_of(course: Course, steps: list[Step], amounts: Amounts) -> list[dict
             }
         found.append(entry)
     return found
+
+
+def _ratios(seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Against each other peer: the ratio, and the lowest and highest of a single repetition."""
+    ours = seconds[_OURS]
+    each = {peer: [a / b for a, b in zip(values, ours)] for peer, values in seconds.items() if peer != _OURS}
+    return {
+        "ratio": {peer: significant(statistics.median(values), 3) for peer, values in each.items()},
+        "ratio_range": {peer: [significant(f(values), 3) for f in (min, max)] for peer, values in each.items()},
+    }
 
 
 def show(results: list[dict[str, Any]], names: list[str]) -> None:
@@ -128,9 +143,10 @@ def show(results: list[dict[str, Any]], names: list[str]) -> None:
                 entry.get("rate_unit", "s"),
                 *(report.show(figures[name]) for name in names),
                 *(f"{entry['ratio'][peer]:.2f} ({ranges[peer][0]:.2f}-{ranges[peer][1]:.2f})" for peer in others),
+                f"{entry['others_share']:.0%}",
             )
         )
-    report.table(("", "unit", *names, *(f"against {peer}" for peer in others)), rows)
+    report.table(("", "unit", *names, *(f"against {peer}" for peer in others), "others"), rows)
 
 
 def filesystem_of(path: Path) -> str:
@@ -199,7 +215,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="GROUP", choices=workloads.GROUPS)
     options = parser.parse_args()
     amounts = workloads.QUICK if options.quick else Amounts()
-    repetitions = options.repetitions or (1 if options.quick else 5)
+    repetitions = options.repetitions or (1 if options.quick else 7)
     steps, all_peers = choose_steps(options), choose_peers(options.cell_size)
     stores = [options.tmpfs, *([options.directory] if options.directory else [])]
     results = []

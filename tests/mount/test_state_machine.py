@@ -326,7 +326,10 @@ class Programs(RuleBasedStateMachine):
 
     @rule(path=paths, flags=open_flags)
     def open(self, path: Choice, flags: int) -> None:
-        path = self.path(path)
+        self.open_both(self.path(path), flags)
+
+    def open_both(self, path: str, flags: int) -> None:
+        """Open on both sides, and keep what is a regular file."""
         if len(self.handles) >= 5:
             return
         flags |= os.O_NONBLOCK  # a pipe without another end fails instead of waiting
@@ -343,6 +346,14 @@ class Programs(RuleBasedStateMachine):
             else:
                 os.close(handle.mounted)
                 os.close(handle.plain)
+
+    @rule(path=paths)
+    def open_and_unlink(self, path: Choice) -> None:
+        """What a program does with a temporary file; it goes on using it without a name."""
+        path = self.path(path)
+        if kind(self.plain / path) == stat.S_IFREG:
+            self.open_both(path, os.O_RDWR)
+            self.same(lambda top: (top / path).unlink())
 
     @precondition(lambda self: self.handles)
     @rule(choice=st.integers(0, 4), offset=offsets, length=lengths)
@@ -412,11 +423,10 @@ class Programs(RuleBasedStateMachine):
         """Compare everything, now and then from the disk, and clean up."""
         try:
             for handle in self.handles:
-                assert (
-                    os.pread(handle.mounted, 1 << 20, 0) == os.pread(handle.plain, 1 << 20, 0)
-                    if (handle.flags & os.O_ACCMODE != os.O_WRONLY)
-                    else True
-                )
+                os.fdatasync(handle.mounted)
+                os.posix_fadvise(handle.mounted, 0, 0, os.POSIX_FADV_DONTNEED)
+                if handle.flags & os.O_ACCMODE != os.O_WRONLY:
+                    assert os.pread(handle.mounted, 1 << 20, 0) == os.pread(handle.plain, 1 << 20, 0)
         finally:
             for handle in self.handles:
                 os.close(handle.mounted)
