@@ -35,6 +35,7 @@ class ExitCode(IntEnum):
     DAMAGED_DATA = 25
     NOT_FOUND = 26
     READ_ONLY = 27
+    ROLLBACK = 28
     INTERRUPTED = 130
 
 
@@ -71,6 +72,12 @@ class SlotDamagedError(UnlockError):
     """The secret is right (its commitment matches) but the slot's sealed keys do not open."""
 
     exit_code = ExitCode.SLOT_DAMAGED
+
+
+class VolumeRollbackError(UnlockError):
+    """The volume, or its config, is older than what this host has seen (FORMAT.md section 13)."""
+
+    exit_code = ExitCode.ROLLBACK
 
 
 class WeakPassphraseError(CloakfsError):
@@ -161,6 +168,10 @@ class LowerIOError(CloakfsError):
     exit_code = ExitCode.LOWER_IO
 
 
+class MediumGoneError(LowerIOError):
+    """The medium under the volume went away; the keys are dropped."""
+
+
 class NotFoundError(CloakfsError):
     """No such path in the volume."""
 
@@ -187,3 +198,7 @@ class PlaceError(DataError):
 
 class SizeError(DataError):
     """A lower file is longer or shorter than its header says."""
+
+
+class RollbackError(DataError):
+    """An object is authentic but older than what this host has seen of it, or was deleted (FORMAT.md section 13)."""

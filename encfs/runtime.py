@@ -23,7 +23,13 @@ def _private_directory(path: Path) -> Path:
 
 
 def state_directory() -> Path:
-    """Private directory for logs: ``/var/lib/cloakfs`` for root, else below ``$XDG_STATE_HOME``."""
+    """Private directory for what this host remembers: ``/var/lib/cloakfs`` for root, else below ``$XDG_STATE_HOME``.
+
+    ``$CLOAKFS_STATE_DIRECTORY`` names another one.
+    """
+    chosen = os.environ.get("CLOAKFS_STATE_DIRECTORY")
+    if chosen:
+        return _private_directory(Path(chosen))
     if os.geteuid() == 0:
         return _private_directory(Path("/var/lib/cloakfs"))
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")

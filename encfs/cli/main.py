@@ -61,6 +61,7 @@ EXIT_CODES: Final = {
     ExitCode.DAMAGED_DATA: "something on the disk is not what cloakfs wrote",
     ExitCode.NOT_FOUND: "no such path in the volume",
     ExitCode.READ_ONLY: "a change was asked of a read-only volume",
+    ExitCode.ROLLBACK: "the volume is older than what this machine has seen of it",
     ExitCode.INTERRUPTED: "Ctrl-C",
 }
 

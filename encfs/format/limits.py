@@ -64,7 +64,7 @@ FRAME_CLEAR_SIZE: Final = 48
 FRAME_NONCE_END: Final = 60
 BODY_SIZE: Final = 436
 FRAME_WRITES_MAX: Final = 1 << 32
-"""Header writes for one fid, and records under one epoch (section 12)."""
+"""Header writes for one fid, and records under one epoch (section 14)."""
 
 # Section 7: names.
 NAME_MAX: Final = 255

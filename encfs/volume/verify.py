@@ -9,8 +9,7 @@ import os
 import stat as stat_module
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
 from encfs.core import symlinks
 from encfs.core.cells import CellError
@@ -18,34 +17,15 @@ from encfs.errors import DataError, PlaceError, SizeError
 from encfs.format.limits import LINK_SUFFIX, RECORD_NAME, SESSIONS_NAME, TEMP_PREFIX
 from encfs.units import LowerName
 from encfs.volume.file import OpenFile
+from encfs.volume.findings import Finding, Severity
 from encfs.volume.node import Node
 from encfs.volume.tree import is_long
 from encfs.volume.volume import Volume
 
+__all__ = ["Finding", "Progress", "Reading", "Severity", "Step", "Summary", "Verifier"]
+
 _STEP = 1 << 20
 _OURS = (b"cloakfs.volume", b"cloakfs.volume.bak", RECORD_NAME, SESSIONS_NAME)
-
-
-class Severity(StrEnum):
-    """What a finding means for the data."""
-
-    INFO = "info"
-    """Nothing is lost."""
-    WARNING = "warning"
-    """Nothing is lost yet; somebody should look."""
-    ERROR = "error"
-    """Something cannot be read, or is not what was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result. ``path`` is the plain path if it is known, ``lower_path`` where it is below."""
-
-    severity: Severity
-    code: str
-    path: bytes = field(repr=False)
-    lower_path: bytes
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
