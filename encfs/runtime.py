@@ -12,7 +12,12 @@ from pathlib import Path
 _SUFFIX = ".sock"
 
 
-def _private_directory(path: Path) -> Path:
+def private_directory(path: Path) -> Path:
+    """Make a directory for this user alone.
+
+    Raises:
+        OSError: it cannot be made, or belongs to somebody else.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = path.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
@@ -25,15 +30,22 @@ def _private_directory(path: Path) -> Path:
 def state_directory() -> Path:
     """Private directory for what this host remembers: ``/var/lib/cloakfs`` for root, else below ``$XDG_STATE_HOME``.
 
-    ``$CLOAKFS_STATE_DIRECTORY`` names another one.
+    ``$CLOAKFS_STATE_DIRECTORY`` names another one; where that belongs to another user, each has one of his own in it.
+
+    Raises:
+        OSError: it cannot be made.
+        RuntimeError: this user has no home directory.
     """
     chosen = os.environ.get("CLOAKFS_STATE_DIRECTORY")
     if chosen:
-        return _private_directory(Path(chosen))
+        directory = Path(chosen).absolute()
+        if directory.exists() and directory.stat().st_uid != os.geteuid():
+            directory /= f"uid-{os.geteuid()}"
+        return private_directory(directory)
     if os.geteuid() == 0:
-        return _private_directory(Path("/var/lib/cloakfs"))
+        return private_directory(Path("/var/lib/cloakfs"))
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return _private_directory(Path(base) / "cloakfs")
+    return private_directory(Path(base) / "cloakfs")
 
 
 def runtime_directories() -> list[Path]:
@@ -43,11 +55,11 @@ def runtime_directories() -> list[Path]:
     A mount from cron knows less of these than a login session does, so sockets are looked for in all of them.
     """
     if os.geteuid() == 0:
-        return [_private_directory(Path("/run/cloakfs"))]
+        return [private_directory(Path("/run/cloakfs"))]
     bases = [os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"]
     usable = dict.fromkeys(base for base in bases if base and os.access(base, os.W_OK))
-    return [_private_directory(Path(base) / "cloakfs") for base in usable] + [
-        _private_directory(state_directory() / "run")
+    return [private_directory(Path(base) / "cloakfs") for base in usable] + [
+        private_directory(state_directory() / "run")
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from encfs.cli import control, options, output, processes, progress, targets
-from encfs.errors import CloakfsError, ExitCode, MountBusyError, NotMountedError
+from encfs.errors import CloakfsError, ExitCode, LowerIOError, MountBusyError, NotMountedError
 
 # The daemon has said that all is done; what is left is the end of a process.
 _END_SECONDS: Final = 60.0
@@ -72,6 +72,9 @@ def _lock(mounted: control.Mounted, *, force: bool) -> str:
             ended = control.wait_for_end(pidfd, _END_SECONDS)
     except MountBusyError as exc:
         raise processes.busy(mounted.mountpoint) from exc
+    except LowerIOError:
+        control.wait_for_end(pidfd, _END_SECONDS)  # The mount is off all the same.
+        raise
     finally:
         os.close(pidfd)
     if not ended:

@@ -86,15 +86,16 @@ def _describe(target: targets.Target, secret: SecretOptions, *, quick: bool) -> 
         if target.mountpoint is None:
             raise
         config = sizes = None  # The disk is gone, but the mount is still there to be told about.
-    last = None
+    last = rollback = None
     if target.mountpoint is None and secret.given:
         with unlock(target.volume, secret, read_only=True) as volume:
-            last = _session(volume.sessions.records())
+            last, rollback = _session(volume.sessions.records()), volume.rollback
     return {
         "volume": target.volume,
         "state": _state(target),
         "mount": _mount(target),
         "last_session": last,
+        "rollback": rollback,
         "config": config,
         "sizes": sizes,
     }
@@ -273,6 +274,10 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     recovery = mount.get("recovery")
     if recovery:
         rows.append(("recovered", recovery_text(recovery)))
+    if mount.get("medium") == "gone":
+        rows.append(("ATTENTION", "the medium went away, and the keys are dropped: lock it, put it back, mount again"))
+    if mount.get("rollback"):
+        rows.append(("ATTENTION", f"older than this host has seen: {mount['rollback']}"))
     if mount["integrity_events"]:
         events = output.plural(mount["integrity_events"], "integrity event")
         rows.append(("ATTENTION", f"{events} since the mount: run cloakfs verify {where}"))

@@ -9,65 +9,110 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 import click
 
-from encfs.cli import control, options, output, progress, sources, targets
+from encfs.cli import control, findings, mending, options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
-from encfs.errors import ExitCode
+from encfs.errors import ExitCode, UsageError
 from encfs.volume import Volume
+from encfs.volume.checkpoint_make import Waiting
+from encfs.volume.checkpoint_verify import CheckpointVerifier, ComparisonSummary
 from encfs.volume.verify import Finding, Progress, Summary, Verifier
 
-_Step: TypeAlias = Finding | Progress | Summary
-_WORDS: Final = {"info": "note", "warning": "warning", "error": "ERROR"}
+_Step: TypeAlias = Finding | Progress | Summary | ComparisonSummary
+_Against: TypeAlias = bool | str
+"""Whether to compare with the newest checkpoint in the volume, or the path of a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A finished verification."""
+    """A finished verification. ``comparison``: with a checkpoint, if that was asked for."""
 
     summary: Summary
+    comparison: ComparisonSummary | None
     findings: list[Finding]
     seconds: float
+
+    @property
+    def clean(self) -> bool:
+        """No warning and no error."""
+        return self.summary.clean and (self.comparison is None or self.comparison.clean)
 
 
 @options.command(
     "verify",
     example="""
 cloakfs verify ~/practice.vault
-cloakfs verify ~/practice letters/2026""",
+cloakfs verify ~/practice letters/2026
+cloakfs verify ~/practice.vault --checkpoint
+cloakfs verify ~/practice.vault --for 30m
+cloakfs verify ~/practice.vault --repair""",
 )
 @click.argument("volume")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--checkpoint", is_flag=True, help="Also compare everything with the newest checkpoint in the volume.")
+@click.option("--checkpoint-file", metavar="FILE", help="The same with a copy of a checkpoint that is kept elsewhere.")
+@click.option("--repair", is_flag=True, help="Show what can be repaired, ask, and do it. Nothing is ever deleted.")
+@click.option("--yes", is_flag=True, help="With --repair: do not ask.")
+@click.option(
+    "--for",
+    "seconds",
+    metavar="DURATION",
+    type=options.Duration(),
+    help="Stop reading after so long (90s, 30m, 2h); files that were checked longest ago come first.",
+)
 @options.json_option
 @secret_options
-def command(*, volume: str, paths: tuple[str, ...], as_json: bool, secret: SecretOptions) -> ExitCode:
-    """Read and authenticate everything in VOLUME, or at each PATH inside it. Nothing is changed.
+def command(
+    *,
+    volume: str,
+    paths: tuple[str, ...],
+    checkpoint: bool,
+    checkpoint_file: str | None,
+    repair: bool,
+    yes: bool,
+    seconds: float | None,
+    as_json: bool,
+    secret: SecretOptions,
+) -> ExitCode:
+    """Read and authenticate everything in VOLUME, or at each PATH inside it. Without --repair nothing is changed.
 
     VOLUME is a volume directory or a mount point; a mounted volume needs no passphrase. Each finding has a severity:
     "note" means that nothing is lost, "warning" that somebody should look, "ERROR" that something cannot be read or is
     not what was written. Exit status 0: no warning and no error; 3: there are some.
     """
+    against = checkpoint if checkpoint_file is None else os.path.abspath(checkpoint_file)
+    if against and paths:
+        raise UsageError("a checkpoint is compared with the whole volume, not with paths in it", hint="Name no PATH.")
     target = targets.find(volume)
     wanted = [os.fsencode(path).strip(b"/") for path in paths]
+    if yes and not repair:
+        raise UsageError("--yes answers the question of --repair, which was not given")
+    if repair or seconds is not None:
+        if against:
+            raise UsageError("a checkpoint is compared in a run of its own", hint="Leave --repair and --for out.")
+        return mending.run(target, wanted, mending.Wishes(repair, yes, seconds, as_json), secret)
     # Unlocking may ask, so it comes before anything moves on the terminal.
-    with _steps(target, wanted, secret) as steps, progress.bar("Verifying") as shown:
+    with _steps(target, wanted, against, secret) as steps, progress.bar("Verifying") as shown:
         result = _collect(steps, shown, quiet=as_json)
     if as_json:
         output.print_json(_as_json(target, paths, result))
     else:
         _summarize(result)
-    return ExitCode.OK if result.summary.clean else ExitCode.FINDINGS
+    return ExitCode.OK if result.clean else ExitCode.FINDINGS
 
 
 @contextmanager
-def _steps(target: targets.Target, paths: list[bytes], secret: SecretOptions) -> Iterator[Iterator[_Step]]:
+def _steps(
+    target: targets.Target, paths: list[bytes], against: _Against, secret: SecretOptions
+) -> Iterator[Iterator[_Step]]:
     if target.mounted is not None:
-        yield _over_socket(target.mounted, paths)
+        yield _over_socket(target.mounted, paths, against)
         return
     if target.mountpoint is not None:
         raise targets.not_reachable(target)
@@ -76,63 +121,68 @@ def _steps(target: targets.Target, paths: list[bytes], secret: SecretOptions) ->
         for path in paths:
             with sources.named(path):
                 volume.stat(path, follow=False)
-        yield _in_this_process(volume, paths)
+        yield _in_this_process(volume, paths, against)
 
 
-def _in_this_process(volume: Volume, paths: list[bytes]) -> Iterator[_Step]:
+def _in_this_process(volume: Volume, paths: list[bytes], against: _Against) -> Iterator[_Step]:
+    comparison = CheckpointVerifier(volume, os.fsencode(against) if isinstance(against, str) else None)
+    if against:
+        comparison.load()
     verifier = Verifier(volume, paths)
     for step in verifier.run():
         if isinstance(step, Finding | Progress):
             yield step
+    if against:
+        for change in comparison.run():
+            if isinstance(change, Waiting):
+                change.call()
+            elif isinstance(change, Finding | Progress):
+                yield change
+        assert comparison.summary is not None
+        yield comparison.summary
     yield verifier.summary
 
 
-def _over_socket(mounted: control.Mounted, paths: list[bytes]) -> Iterator[_Step]:
+def _over_socket(mounted: control.Mounted, paths: list[bytes], against: _Against) -> Iterator[_Step]:
     through_mount = sources.MountSource(mounted.mountpoint)
     for path in paths:
         with sources.named(path):
             through_mount.stat(path)
-    request = {"verb": "verify", "paths": [os.fsdecode(path) for path in paths]}
+    request = {"verb": "verify", "paths": [os.fsdecode(path) for path in paths], "checkpoint": against}
     for reply in control.talk(mounted.socket, request):
         if "progress" in reply:
             yield Progress(**reply["progress"])
         elif "finding" in reply:
-            yield _finding(reply["finding"])
+            yield findings.from_reply(reply["finding"])
+        elif "comparison" in reply:
+            yield ComparisonSummary(**reply["comparison"])
         elif "summary" in reply:
             fields = dict(reply["summary"])
             fields.pop("clean", None)
             yield Summary(**fields)
 
 
-def _finding(fields: dict[str, Any]) -> Finding:
-    names = {key: os.fsencode(fields[key]) for key in ("path", "lower_path")}
-    return Finding(**{**fields, **names})
-
-
 def _collect(steps: Iterator[_Step], shown: progress.Bar, *, quiet: bool) -> _Result:
     started = time.monotonic()
-    findings: list[Finding] = []
+    found: list[Finding] = []
     summary: Summary | None = None
+    comparison: ComparisonSummary | None = None
     for step in steps:
         if isinstance(step, Finding):
-            findings.append(step)
+            found.append(step)
             if not quiet:
-                shown.print(_line(step))
+                shown.print(findings.line(step))
         elif isinstance(step, Progress):
-            count = len(findings)
+            count = len(found)
             note = output.plural(step.files, "entry", "entries") + (f", {count} found" if count else "")
             shown.update(step.bytes, step.total_bytes, note)
+        elif isinstance(step, ComparisonSummary):
+            comparison = step
         else:
             summary = step
     if summary is None:
         raise AssertionError("internal error: a verification ended without a summary")
-    return _Result(summary, findings, time.monotonic() - started)
-
-
-def _line(finding: Finding) -> str:
-    where = output.printable(finding.path) or "/"
-    word = _WORDS.get(str(finding.severity), str(finding.severity))
-    return f"{word}: {where}: {finding.detail} [{finding.code}, below: {output.printable(finding.lower_path)}]"
+    return _Result(summary, comparison, found, time.monotonic() - started)
 
 
 def _summarize(result: _Result) -> None:
@@ -141,14 +191,31 @@ def _summarize(result: _Result) -> None:
     if summary.symlinks:
         counts.append(output.plural(summary.symlinks, "symlink"))
     read = f"Read {', '.join(counts)}, {output.human_size(summary.bytes)} in {result.seconds:.1f} s."
-    if summary.clean:
-        output.say(f"{read} {output.bold('All of it is authentic.')}")
-        return
-    errors, warnings = summary.findings.get("error", 0), summary.findings.get("warning", 0)
-    found = [output.plural(n, noun) for n, noun in ((errors, "error"), (warnings, "warning")) if n]
-    output.say(f"{read} {output.bold(' and '.join(found) + ' found.')}")
-    if errors:
+    output.say(f"{read} {output.bold('All of it is authentic.' if summary.clean else _found(summary.findings))}")
+    if summary.findings.get("error"):
         output.say("What has an error cannot be read in full. Take it from a backup; the rest is as it was written.")
+    if result.comparison is not None:
+        _summarize_comparison(result.comparison)
+
+
+def _found(findings_: Mapping[str, int]) -> str:
+    counted = ((findings_.get("error", 0), "error"), (findings_.get("warning", 0), "warning"))
+    return " and ".join(output.plural(n, noun) for n, noun in counted if n) + " found."
+
+
+def _summarize_comparison(comparison: ComparisonSummary) -> None:
+    when = output.human_time(comparison.made)
+    counts = [f"{comparison.same:,} as they were"]
+    for count, words in (
+        (comparison.changed, "changed"),
+        (comparison.added, "new"),
+        (comparison.removed, "deleted or replaced"),
+    ):
+        if count:
+            counts.append(f"{count:,} {words}")
+    read = f"Checkpoint of {when}: {output.plural(comparison.files, 'file')}; {', '.join(counts)}."
+    verdict = "Nothing was put back or deleted below." if comparison.clean else _found(comparison.findings)
+    output.say(f"{read} {output.bold(verdict)}")
 
 
 def _as_json(target: targets.Target, paths: tuple[str, ...], result: _Result) -> dict[str, object]:
@@ -156,17 +223,9 @@ def _as_json(target: targets.Target, paths: tuple[str, ...], result: _Result) ->
         "volume": target.volume,
         "mounted": target.mountpoint is not None,
         "paths": list(paths),
-        "clean": result.summary.clean,
+        "clean": result.clean,
         "seconds": round(result.seconds, 3),
         "summary": asdict(result.summary),
-        "findings": [
-            {
-                "severity": str(finding.severity),
-                "code": finding.code,
-                "path": os.fsdecode(finding.path),
-                "lower_path": os.fsdecode(finding.lower_path),
-                "detail": finding.detail,
-            }
-            for finding in result.findings
-        ],
+        "checkpoint": None if result.comparison is None else asdict(result.comparison),
+        "findings": [findings.as_json(finding) for finding in result.findings],
     }

@@ -10,10 +10,11 @@ import json
 import os
 import select
 import socket
+import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
 
 from encfs import runtime
@@ -113,18 +114,33 @@ def status(path: Path) -> Reply:
 
 def mounted_volumes() -> list[Mounted]:
     """All volumes that daemons of this user serve, by mount point."""
+    return sorted((one for one in _answers() if one is not None), key=lambda mounted: mounted.mountpoint)
 
-    def ask_one(path: Path) -> Mounted | None:
+
+def mounted_at(mountpoint: str) -> Mounted | None:
+    """The volume that a daemon of this user serves at a mount point; others that are silent are not waited for."""
+    return next((one for one in _answers() if one is not None and one.mountpoint == mountpoint), None)
+
+
+def _answers() -> Iterator[Mounted | None]:
+    """What each daemon says, in the order in which they answer; None of one that does not."""
+    answers: SimpleQueue[Mounted | None] = SimpleQueue()
+
+    def ask_one(path: Path) -> None:
+        answer = None
         try:
-            return Mounted(path, status(path))
+            answer = Mounted(path, status(path))
         except CloakfsError:
-            return None  # Left by a daemon that was killed; or it is just ending, or silent.
+            pass  # Left by a daemon that was killed; or it is just ending, or silent.
+        finally:
+            answers.put(answer)
 
     paths = runtime.sockets()
     # All at once: each silent daemon costs the whole time limit.
-    with ThreadPoolExecutor(max_workers=max(1, len(paths))) as pool:
-        found = [mounted for mounted in pool.map(ask_one, paths) if mounted is not None]
-    return sorted(found, key=lambda mounted: mounted.mountpoint)
+    for path in paths:
+        threading.Thread(target=ask_one, args=(path,), daemon=True).start()
+    for _ in paths:
+        yield answers.get()
 
 
 def wait_for_end(pidfd: int, seconds: float) -> bool:

@@ -35,14 +35,17 @@ _COMMANDS: Final = {
     "status": "Tell what is mounted, and what a volume is made of.",
     "cat": "Write one file of a volume to standard output.",
     "export": "Copy files out of a volume, without a mount.",
-    "verify": "Read and authenticate everything; change nothing.",
+    "accept": "Take older state, such as a restored backup, on purpose.",
+    "verify": "Read and authenticate everything; repair what is wrong, if asked to.",
+    "rescue": "Copy what is good of a damaged file.",
+    "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
 }
 
 EXIT_CODES: Final = {
     ExitCode.OK: "done",
     ExitCode.FAILURE: "something else went wrong; the message says what",
     ExitCode.USAGE: "the command line makes no sense",
-    ExitCode.FINDINGS: "verify found something wrong",
+    ExitCode.FINDINGS: "verify or checkpoint found something wrong",
     ExitCode.WRONG_SECRET: "wrong passphrase or recovery key",
     ExitCode.CONFIG_DAMAGED: "both copies of the volume's config are damaged",
     ExitCode.SLOT_DAMAGED: "the passphrase is right, but its key slot is damaged",

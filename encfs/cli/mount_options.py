@@ -82,7 +82,7 @@ def parse(texts: Sequence[str], *, sloppy: bool = False) -> MountOptionList:
 
 def _secret(values: dict[str, str]) -> SecretOptions:
     fd = values.get("passphrase-fd")
-    if fd is not None and not (fd.isascii() and fd.isdigit()):
+    if fd is not None and not (fd.isascii() and fd.isdigit() and len(fd) < 10):
         raise UsageError(f"the mount option passphrase-fd needs a number, not {fd!r}")
     return SecretOptions(
         passphrase_file=values.get("passphrase-file"),

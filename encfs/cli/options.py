@@ -14,6 +14,8 @@ import click
 _F = TypeVar("_F", bound=Callable[..., Any])
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE: Final = re.compile(r"(\d+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d{1,6})([smhd])", re.IGNORECASE)
 
 
 def command(name: str, *, example: str) -> Callable[[_F], click.Command]:
@@ -46,3 +48,17 @@ class Size(click.ParamType[int]):
         if found is None:
             self.fail(f"{value!r} is not a size such as 64M or 1G.", param, ctx)
         return int(found[1]) * _UNITS[found[2].upper()]
+
+
+class Duration(click.ParamType[float]):
+    """A length of time with a unit, in seconds: 90s, 30m, 2h, 1d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = _DURATION.fullmatch(str(value).strip())
+        if found is None or not int(found[1]):
+            self.fail(f"{value!r} is not a length of time such as 90s, 30m or 2h.", param, ctx)
+        return int(found[1]) * _SECONDS[found[2].lower()]

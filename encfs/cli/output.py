@@ -82,8 +82,11 @@ def human_duration(seconds: float) -> str:
 
 
 def human_time(seconds: float) -> str:
-    """A point in time, in the local zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    """A point in time, in the local zone. A damaged or hostile config can name one that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return "an impossible time"
 
 
 def print_table(rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:

@@ -24,9 +24,18 @@ import click
 
 from encfs.cli import output, progress, terminal
 from encfs.core.slots import passphrase_bytes, passphrase_from_raw
-from encfs.errors import CloakfsError, DataError, NotAVolumeError, UnlockError, UsageError, WrongSecretError
+from encfs.errors import (
+    CloakfsError,
+    DataError,
+    LowerIOError,
+    NotAVolumeError,
+    UnlockError,
+    UsageError,
+    WrongSecretError,
+)
 from encfs.format.config import Config, SlotKind
 from encfs.format.recovery_key import GROUPS, decode_recovery_key
+from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume, read_config
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -163,8 +172,8 @@ def _read_file(path: str) -> bytes:
 def _read_fd(fd: int) -> bytes:
     try:
         return _read_all(fd, f"descriptor {fd}")
-    except OSError as exc:
-        if exc.errno == errno.EBADF:
+    except (OSError, OverflowError) as exc:
+        if isinstance(exc, OverflowError) or exc.errno == errno.EBADF:
             raise UsageError(f"--passphrase-fd {fd}: this descriptor is not open for reading") from exc
         raise
 
@@ -272,6 +281,13 @@ def unlock(path: str, options: SecretOptions, *, read_only: bool, mountpoint: st
     Raises:
         UnlockError, ConfigError, UsageError, VolumeInUseError, MemoryShortError, OSError.
     """
+    return unlock_with_memory(path, options, read_only=read_only, mountpoint=mountpoint)[0]
+
+
+def unlock_with_memory(
+    path: str, options: SecretOptions, *, read_only: bool, mountpoint: str = ""
+) -> tuple[Volume, HostFreshness]:
+    """:func:`unlock`, and what this host remembers of the volume."""
     if not options.asks:
         return _unlock(path, secret_from_options(options), read_only=read_only, mountpoint=mountpoint)
     require_source(options)
@@ -283,17 +299,33 @@ def unlock(path: str, options: SecretOptions, *, read_only: bool, mountpoint: st
     return _unlock(path, _ask(options, path), read_only=read_only, mountpoint=mountpoint)
 
 
-def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> Volume:
+def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> tuple[Volume, HostFreshness]:
     with about(path), progress.activity("Unlocking") as shown:
 
         def recovering(_phase: str, count: int) -> None:
             shown.update(f"The last session ended in a crash. Checking: {output.plural(count, 'entry', 'entries')}")
 
-        return Volume.unlock(
-            os.fsencode(path),
-            secret.value,
-            secret.kind,
-            read_only=read_only,
-            mountpoint=os.fsencode(mountpoint),
-            progress=recovering,
-        )
+        memory = HostFreshness()
+        try:
+            volume = Volume.unlock(
+                os.fsencode(path),
+                secret.value,
+                secret.kind,
+                read_only=read_only,
+                mountpoint=os.fsencode(mountpoint),
+                progress=recovering,
+                freshness=memory,
+            )
+        except OSError as exc:
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                hint = "Make some room beside the volume first, or open it with --read-only."
+                raise LowerIOError("the disk is too full to open the volume for writing", hint=hint) from exc
+            raise
+        finally:
+            for problem in memory.problems:
+                output.warn(problem)
+    if memory.state == "lost":
+        output.warn("this host's memory of the volume is lost, so older state would not be noticed this time")
+    if volume.rollback is not None:
+        output.warn(f"the volume is older than what this host has seen: {volume.rollback}")
+    return volume, memory

@@ -67,12 +67,9 @@ def all_mounted() -> list[Target]:
 
 
 def _at_mountpoint(kernel: mounts.KernelMount) -> Target:
-    mounted = _daemon_of(kernel.source)
+    # Not by the volume's config: its medium may hang. The kernel may also spell its path in another way.
+    mounted = control.mounted_at(kernel.mountpoint) or _daemon_of(kernel.source)
     if mounted is None or mounted.mountpoint != kernel.mountpoint:
-        # The kernel may have the volume's path in another spelling (libfuse takes no commas).
-        others = (other for other in control.mounted_volumes() if other.mountpoint == kernel.mountpoint)
-        mounted = next(others, None)
-    if mounted is None:
         return Target(kernel.source, kernel.mountpoint)
     return Target(mounted.volume, kernel.mountpoint, mounted)
 

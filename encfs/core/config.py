@@ -30,11 +30,16 @@ from encfs.units import DirId, VolumeId
 
 @dataclass(frozen=True, slots=True)
 class UnlockedConfig:
-    """A config whose MAC is right, with its keys. The repr shows no key."""
+    """A config whose MAC is right, with its keys. The repr shows no key.
+
+    Attributes:
+        digest: SHA-256 of the bytes that were read; empty for a config that was just made.
+    """
 
     config: Config
     root_key: bytes = field(repr=False)
     ring: KeyRing
+    digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +199,8 @@ def _verified(suite: Suite, copy: _Copy, slot: Slot, opened: OpenedSlot) -> Unlo
     except AuthenticationError as exc:
         raise ConfigDamagedError("a key in the config does not open") from exc
     active = next(entry.epoch for entry in config.epochs if entry.active)
-    return UnlockedConfig(
-        config, root_key, KeyRing(suite=suite, volume_id=config.volume_id, epochs=keys, active=active)
-    )
+    ring = KeyRing(suite=suite, volume_id=config.volume_id, epochs=keys, active=active)
+    return UnlockedConfig(config, root_key, ring, suite.digest(copy.signed + copy.mac))
 
 
 def _wrong_secret(usable: Sequence[_Copy], kind: SlotKind) -> WrongSecretError:

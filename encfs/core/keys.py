@@ -34,7 +34,17 @@ class EpochKeys:
         FormatError: the epoch key is not 32 bytes long.
     """
 
-    __slots__ = ("_expand", "_key", "directory_key", "epoch", "names", "place_key", "session_key", "symlink_key")
+    __slots__ = (
+        "_expand",
+        "_key",
+        "directory_key",
+        "epoch",
+        "freshness_key",
+        "names",
+        "place_key",
+        "session_key",
+        "symlink_key",
+    )
 
     def __init__(self, suite: Suite, epoch: int, key: bytes) -> None:
         if len(key) != limits.KEY_SIZE:
@@ -47,6 +57,7 @@ class EpochKeys:
         self.session_key = expand(key, Label.SESSION)
         self.symlink_key = expand(key, Label.SYMLINK)
         self.place_key = expand(key, Label.PLACE)
+        self.freshness_key = expand(key, Label.FRESHNESS)
         self.names = NameCodec(
             suite, expand(key, Label.NAME, NAME_KEY_SIZE), expand(key, Label.LONGNAME), self.place_key
         )
@@ -57,6 +68,10 @@ class EpochKeys:
     def header_key(self, fid: FileId) -> bytes:
         """K_header(fid)."""
         return self._expand(self._key, _HEADER + fid)
+
+    def checkpoint_key(self, checkpoint_id: bytes) -> bytes:
+        """K_checkpoint(id)."""
+        return self._expand(self._key, Label.CHECKPOINT + checkpoint_id)
 
     def xattr_key(self, object_id: bytes) -> bytes:
         """K_xattr(id): the attribute id of a file, the dir id of a directory."""
@@ -83,6 +98,11 @@ class KeyRing:
 
     def __repr__(self) -> str:
         return f"KeyRing(epochs={sorted(self._epochs)}, active={self.active.epoch})"
+
+    def forget(self) -> None:
+        """Drop every key. Whoever still wants one gets an ``AttributeError``, so nothing is sealed with a wrong one."""
+        self._epochs = {}
+        del self.active
 
     def of(self, epoch: int) -> EpochKeys:
         """The keys of one epoch.

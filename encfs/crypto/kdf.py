@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from argon2.exceptions import HashingError
 from argon2.low_level import Type, hash_secret_raw
@@ -43,6 +43,8 @@ class Label(bytes, Enum):
     SYMLINK = b"cloakfs/1 symlink"
     PLACE = b"cloakfs/1 place"
     XATTR = b"cloakfs/1 xattr"
+    FRESHNESS = b"cloakfs/1 freshness"
+    CHECKPOINT = b"cloakfs/1 checkpoint"
 
 
 def expand(prk: bytes, info: bytes, length: int = 32) -> bytes:
@@ -68,6 +70,21 @@ def constant_time_equal(a: bytes, b: bytes) -> bool:
 def digest(data: bytes) -> bytes:
     """SHA-256, 32 bytes."""
     return hashlib.sha256(data).digest()
+
+
+class RunningDigest(Protocol):
+    """SHA-256 of data that comes in pieces."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take in the next piece."""
+
+    def digest(self) -> bytes:
+        """The 32 bytes for all that was taken in."""
+
+
+def running_digest() -> RunningDigest:
+    """SHA-256, to be fed piece by piece."""
+    return hashlib.sha256()
 
 
 def argon2id(secret: bytes, *, salt: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:

@@ -58,6 +58,7 @@ class Suite:
     extract_expand: ExtractExpand
     mac: Callable[[bytes, bytes], bytes]
     digest: Callable[[bytes], bytes]
+    running_digest: Callable[[], kdf.RunningDigest]
     argon2id: PassphraseKdf
     kem_generate: Callable[[], tuple[bytes, bytes]]
     kem_seal: Callable[[bytes, bytes, bytes], bytes]
@@ -74,6 +75,7 @@ CLOAKFS_1: Final = Suite(
     extract_expand=kdf.extract_expand,
     mac=kdf.mac,
     digest=kdf.digest,
+    running_digest=kdf.running_digest,
     argon2id=kdf.argon2id,
     kem_generate=kem.generate,
     kem_seal=kem.seal,

@@ -83,12 +83,21 @@ def parse_frame(raw: bytes | bytearray | memoryview) -> tuple[Frame, bytes, byte
     data = bytes(raw)
     if len(data) != limits.FRAME_SIZE:
         raise FormatError("a frame is not 512 bytes long")
+    frame = parse_clear(data)
+    return frame, data[limits.FRAME_CLEAR_SIZE : limits.FRAME_NONCE_END], data[limits.FRAME_NONCE_END :]
+
+
+def parse_clear(data: bytes) -> Frame:
+    """The clear part at the start of ``data``, which has 48 bytes at least.
+
+    Raises:
+        FormatError: these bytes are not that of a frame of version 1.
+    """
     magic, version, number, log2_cell, pad, epoch, previous, fid, reserved = _CLEAR.unpack_from(data)
     kind = _KINDS.get((magic, number))
     if kind is None or version != limits.FORMAT_VERSION or pad or reserved != _ZERO16:
         raise FormatError("a frame has not the form of version 1")
-    frame = Frame(kind, log2_cell, epoch, None if previous == limits.NO_EPOCH else previous, FileId(fid))
-    return frame, data[limits.FRAME_CLEAR_SIZE : limits.FRAME_NONCE_END], data[limits.FRAME_NONCE_END :]
+    return Frame(kind, log2_cell, epoch, None if previous == limits.NO_EPOCH else previous, FileId(fid))
 
 
 def unpad(padded: bytes, length: int) -> bytes:

@@ -16,6 +16,7 @@ CONFIG_NAME: Final = b"cloakfs.volume"
 CONFIG_BAK_NAME: Final = b"cloakfs.volume.bak"
 RECORD_NAME: Final = b"cloakfs.d"
 SESSIONS_NAME: Final = b"cloakfs.s"
+CHECKPOINTS_NAME: Final = b"cloakfs.c"
 LOCK_NAME: Final = b"lock"
 TEMP_PREFIX: Final = b"cloakfs.t."
 TEMP_DIGITS: Final = 16
@@ -108,7 +109,25 @@ HOST_MAX: Final = 64
 MOUNTPOINT_MAX: Final = 255
 SESSIONS_KEPT: Final = 16
 
+# Section 12: checkpoint.
+CHECKPOINT_ID_SIZE: Final = 16
+CHECKPOINT_HEAD_SIZE: Final = 48
+CHECKPOINT_CHUNK_MAX: Final = 1 << 16
+"""Bytes of records in one chunk."""
+CHECKPOINT_CHUNK_OVERHEAD: Final = 12 + 16
+CHECKPOINTS_KEPT: Final = 2
+DIGEST_SIZE: Final = 32
+
 
 def is_plain_name(name: bytes) -> bool:
     """Whether ``name`` can be the name of something in a volume (section 7)."""
     return 0 < len(name) <= NAME_MAX and b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+
+
+def longest_name(lower_max: int) -> int:
+    """The longest plain name of which no shorter one is refused, where lower names have up to ``lower_max`` characters.
+
+    The lower name of 16k bytes has as many characters as base64 makes of 16 + 16k, and ``.l`` may follow.
+    """
+    whole = max(0, ((lower_max - len(LINK_SUFFIX)) * 3 // 4 - NAME_PAD) // NAME_PAD * NAME_PAD)
+    return NAME_MAX if whole >= DIRECT_NAME_MAX or lower_max == 0 else whole

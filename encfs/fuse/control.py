@@ -1,4 +1,4 @@
-"""The control socket of a running mount (docs/control.md): status, lock, verify.
+"""The control socket of a running mount (docs/control.md): status, lock, verify, checkpoint.
 
 Owns: the protocol on the daemon's side, who may speak it. Must not know: how lines are shown to a user.
 One request per connection; every line is one JSON object; the last has ``"done": true``.
@@ -10,16 +10,19 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import asdict
 from errno import EACCES
 
 import trio
 
 from encfs import runtime
-from encfs.errors import CloakfsError, ExitCode, UsageError, VolumeInUseError
+from encfs.errors import CloakfsError, ExitCode, MountBusyError, UsageError, VolumeInUseError
 from encfs.fuse.errnos import logger
 from encfs.fuse.state import MountState
+from encfs.volume.checkpoint_make import CheckpointMaker, Step, Waiting
+from encfs.volume.checkpoint_verify import CheckpointVerifier
+from encfs.volume.medium import gone_error
 from encfs.volume.verify import Finding, Reading, Verifier
 
 _MAX_REQUEST = 1 << 20
@@ -47,6 +50,7 @@ class ControlServer:
         self._describe = describe
         self._lock = lock
         self._path = runtime.socket_path(state.volume.config.volume_id)
+        self._making_checkpoint = False
         self.locked_connections: list[trio.SocketStream] = []
 
     @staticmethod
@@ -92,6 +96,9 @@ class ControlServer:
         except OSError as exc:
             await _try_send(stream, error_reply(CloakfsError(exc.strerror or "system error")))
         except Exception as exc:  # noqa: BLE001 - one bad request may not end the mount
+            if self._state.medium.gone:  # The keys went in the middle of it.
+                await _try_send(stream, error_reply(gone_error()))
+                return
             logger.error("unexpected error in a control request", exc_info=exc)
             await _try_send(stream, error_reply(CloakfsError("internal error; see the log")))
         finally:
@@ -104,8 +111,12 @@ class ControlServer:
         verb = request.get("verb")
         if verb == "status":
             await _send(stream, {"done": True, "ok": True, "status": self._describe()})
+        elif verb != "lock" and self._state.medium.gone:
+            raise gone_error()
         elif verb == "verify":
             await self._verify(stream, request)
+        elif verb == "checkpoint":
+            await self._checkpoint(stream)
         elif verb == "lock":
             self.locked_connections.append(stream)
             try:
@@ -128,20 +139,54 @@ class ControlServer:
             raise OSError(EACCES, os.strerror(EACCES))
 
     async def _verify(self, stream: trio.SocketStream, request: Reply) -> None:
-        verifier = Verifier(self._state.volume, _paths(request.get("paths")))
-        told = 0.0
-        for step in verifier.run():
-            if isinstance(step, Reading):
-                await self._warm(step)
-            elif isinstance(step, Finding):
-                await _send(stream, {"finding": finding_reply(step)})
-            elif trio.current_time() - told > 0.1:
-                told = trio.current_time()
-                await _send(stream, {"progress": asdict(step)})
-            else:
-                await trio.lowlevel.checkpoint()
+        paths, against = _paths(request.get("paths")), request.get("checkpoint")
+        if against and paths:
+            raise UsageError("a checkpoint is compared with the whole volume, not with paths in it")
+        comparison = None
+        if against:
+            copy = os.fsencode(against) if isinstance(against, str) else None
+            comparison = CheckpointVerifier(self._state.volume, copy)
+            await self._state.thread(comparison.load)
+        verifier = Verifier(self._state.volume, paths)
+        await self._drive(stream, verifier.run())
+        if comparison is not None:
+            await self._drive(stream, comparison.run())
+            assert comparison.summary is not None
+            await _send(stream, {"comparison": asdict(comparison.summary)})
         summary = verifier.summary
         await _send(stream, {"done": True, "ok": True, "summary": {**asdict(summary), "clean": summary.clean}})
+
+    async def _checkpoint(self, stream: trio.SocketStream) -> None:
+        if self._making_checkpoint:
+            raise MountBusyError("a checkpoint is being made already", hint="Wait until it is there.")
+        maker = CheckpointMaker(self._state.volume, alone=False)
+        self._making_checkpoint = True
+        try:
+            await self._drive(stream, maker.run())
+        finally:
+            self._making_checkpoint = False
+        assert maker.result is not None
+        await _send(stream, {"done": True, "ok": True, "checkpoint": asdict(maker.result)})
+
+    async def _drive(self, stream: trio.SocketStream, steps: Iterator[Step]) -> None:
+        """Do the steps of a long piece of work, and tell of them; requests are answered in between."""
+        told = 0.0
+        try:
+            for step in steps:
+                if isinstance(step, Reading):
+                    await self._warm(step)
+                elif isinstance(step, Waiting):
+                    await self._state.thread(step.call)
+                elif isinstance(step, Finding):
+                    await _send(stream, {"finding": finding_reply(step)})
+                elif trio.current_time() - told > 0.1:
+                    told = trio.current_time()
+                    await _send(stream, {"progress": asdict(step)})
+                else:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            if isinstance(steps, Generator):
+                steps.close()  # Where the other side has gone in the middle: nothing half-made is left.
 
     async def _warm(self, step: Reading) -> None:
         """Bring what the next step reads into the page cache without holding up requests."""
@@ -186,7 +231,10 @@ def _paths(value: object) -> list[bytes]:
     for path in value if isinstance(value, list) else [] if value is None else [value]:
         if not isinstance(path, str):
             raise UsageError("paths must be a list of texts")
-        paths.append(path.encode("utf-8", "surrogateescape"))
+        try:
+            paths.append(path.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError:
+            raise UsageError("paths must be a list of texts") from None
     return paths
 
 
@@ -199,7 +247,7 @@ async def _receive(stream: trio.SocketStream) -> Reply:
         data += piece
     try:
         request = json.loads(bytes(data))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError("a request is one line of JSON") from None
     if not isinstance(request, dict):
         raise UsageError("a request is a JSON object")

@@ -9,15 +9,18 @@ import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 
 from encfs.errors import CloakfsError, DataError, LowerIOError, ReadOnlyError
 
+if TYPE_CHECKING:
+    from encfs.fuse.state import MountState
+
 logger = logging.getLogger("cloakfs.fuse")
 
-_S = TypeVar("_S")
+_S = TypeVar("_S", bound="_Handlers")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -43,6 +46,12 @@ def errno_of(exc: Exception) -> int:
     return errno.EIO
 
 
+class _Handlers(Protocol):
+    """A class with request handlers."""
+
+    state: MountState
+
+
 class _Nameless(Exception):  # noqa: N818 - it is no error of its own
     """Stands in for an exception whose text may hold a plain name."""
 
@@ -50,15 +59,21 @@ class _Nameless(Exception):  # noqa: N818 - it is no error of its own
 def handler(
     function: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
-    """Make a request handler raise nothing but ``FUSEError``."""
+    """Make a request handler raise nothing but ``FUSEError``; where the medium is gone, EIO at once."""
 
     @functools.wraps(function)
     async def guarded(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        medium = self.state.medium
+        if medium.gone:
+            raise pyfuse3.FUSEError(errno.EIO)
         try:
             return await function(self, *args, **kwargs)
         except pyfuse3.FUSEError:
             raise
         except Exception as exc:  # noqa: BLE001 - anything else would end the mount
+            if medium.gone:
+                raise pyfuse3.FUSEError(errno.EIO) from None  # The keys went while the request was under way.
+            medium.suspect(exc)
             raise pyfuse3.FUSEError(errno_of(exc)) from None
 
     return guarded

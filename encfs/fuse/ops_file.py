@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from errno import EIO, ENOSYS, ESTALE
+from errno import EIO, ESTALE
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext
@@ -23,10 +23,12 @@ class FileOperations(pyfuse3.Operations):
 
     state: MountState
 
-    def _handle(self, node: Node, file: OpenFile) -> FileInfo:
+    def _handle(self, node: Node, file: OpenFile, flags: int) -> FileInfo:
         file.handles += 1
         fh = self.state.new_handle()
         self.state.files[fh] = node
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            self.state.writers.add(fh)
         return FileInfo(fh=fh, keep_cache=True)
 
     @handler
@@ -35,7 +37,11 @@ class FileOperations(pyfuse3.Operations):
         node = state.node(inode)
         writable = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
         file = state.tree.open_file(node, writable=writable)
-        info = self._handle(node, file)
+        if file.damaged_size and not flags & os.O_TRUNC:
+            self._tell_size(node, file)
+        info = self._handle(node, file, flags)
+        # Opened through a descriptor, with nothing looked up: past the page cache the wrong size does not count.
+        info.direct_io = file.damaged_size and node.inode in state.told_wrong_size
         if flags & os.O_TRUNC:
             try:
                 await truncate(state, file, 0)
@@ -44,6 +50,7 @@ class FileOperations(pyfuse3.Operations):
                     state.volume.attributes.drop_set_id(node)
             except BaseException:
                 del state.files[info.fh]
+                state.writers.discard(info.fh)
                 state.tree.release_file(node)
                 raise
         return info
@@ -62,7 +69,7 @@ class FileOperations(pyfuse3.Operations):
             return await self._open_existing(parent, name, flags, ctx)
         assert node.file is not None
         node.lookups += 1
-        return self._handle(node, node.file), state.entry(node, stat)
+        return self._handle(node, node.file, flags), state.entry(node, stat)
 
     async def _open_existing(
         self, parent: Node, name: bytes, flags: FlagT, ctx: RequestContext
@@ -75,6 +82,20 @@ class FileOperations(pyfuse3.Operations):
         info = await self.open(InodeT(node.inode), flags, ctx)
         node.lookups += 1
         return info, self.state.entry(node, self.state.tree.stat(node))
+
+    def _tell_size(self, node: Node, file: OpenFile) -> None:
+        """Make the kernel take the size from the header: what it knows came from a lower size that lies.
+
+        With that it would end a read early, or fill up with zeros, and no program would notice. It never changes the
+        size of an inode it knows; ESTALE makes it look the name up again, and another generation is another inode.
+        """
+        tree, stat = self.state.tree, self.state.tree.stat(node)
+        if not file.handles and tree.noted_size(stat) is None:
+            tree.note_size(stat, file.size)
+            self.state.told_wrong_size.add(node.inode)
+            node.generation += 1
+            tree.close_file(node)
+            raise pyfuse3.FUSEError(ESTALE)
 
     def _file(self, fh: FileHandleT) -> OpenFile:
         file = self.state.files[fh].file
@@ -125,14 +146,22 @@ class FileOperations(pyfuse3.Operations):
 
     @handler
     async def flush(self, fh: FileHandleT) -> None:
-        # The kernel writes dirty pages back and reports their errors before it asks; nothing is left to do,
-        # and ENOSYS saves a request per close.
-        raise pyfuse3.FUSEError(ENOSYS)
+        # close(2) waits for this and not for release: here a header or a lower size that finds no room is still told to
+        # the program. The kernel has written the dirty pages back before.
+        state = self.state
+        node = state.files[fh]
+        file = node.file
+        if fh not in state.writers or file is None or node.ghost is not None or not file.dirty:
+            return
+        if state.needs_turn(file):
+            await state.turn(file)
+        file.settle()
 
     @handler
     async def release(self, fh: FileHandleT) -> None:
         state = self.state
         node = state.files.pop(fh)
+        state.writers.discard(fh)
         file = node.file
         if file is not None and state.needs_turn(file):
             await state.turn(file)
@@ -141,6 +170,7 @@ class FileOperations(pyfuse3.Operations):
         except OSError as exc:
             # Nobody waits for a release: the kernel has answered close() long ago.
             logger.error("closing inode=%d failed: errno %s", node.inode, exc.errno)
+            state.medium.suspect(exc)
 
 
 async def sync(state: MountState, file: OpenFile) -> None:

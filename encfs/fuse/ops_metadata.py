@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, InodeT, RequestContext, SetattrFields, StatvfsData, XAttrNameT
 
-from encfs.format.limits import NAME_MAX
+from encfs.format.limits import longest_name
 from encfs.fuse.errnos import handler
 from encfs.fuse.ops_file import truncate
 from encfs.fuse.state import MountState
@@ -72,7 +72,7 @@ class MetadataOperations(pyfuse3.Operations):
         reply = StatvfsData()
         for name in ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail"):
             setattr(reply, name, getattr(below, name))
-        reply.f_namemax = NAME_MAX
+        reply.f_namemax = longest_name(below.f_namemax)
         return reply
 
     @handler

@@ -48,6 +48,7 @@ class TreeOperations(pyfuse3.Operations):
             if node.file is not None:
                 stat = state.tree.stat(node)
         node.lookups += 1
+        state.told_wrong_size.discard(node.inode)
         return state.entry(node, stat)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
@@ -164,6 +165,7 @@ class TreeOperations(pyfuse3.Operations):
         name = tree.plain_name(node, lower, stat)
         if name is None:
             return True
+        tree.nodes.recognize(node, lower, stat.st_ino)
         child = tree.nodes.meet(stat.st_ino, node, lower)
         if child.file is not None:
             stat = tree.stat(child)

@@ -25,6 +25,7 @@ from encfs.volume.volume import Volume
 
 # When no descriptor is left for a connection, programs get time to give some back.
 _ACCEPT_PAUSE_SECONDS = 0.2
+_REMEMBER_SECONDS = 60.0
 
 
 class MountServer:
@@ -84,6 +85,8 @@ class MountServer:
             listener = self._control.listen()
             nursery.start_soon(self._serve_control, listener)
             nursery.start_soon(self._signals)
+            nursery.start_soon(self._remember)
+            nursery.start_soon(self._state.medium.watch)
             nursery.start_soon(self._announce, ready)
             await pyfuse3.main()
             self._control.remove()
@@ -106,7 +109,16 @@ class MountServer:
         # In a thread, like every call on our own mount: it may need an answer from this loop.
         await trio.to_thread.run_sync(raise_read_ahead, self._options.mountpoint)
         ready()
+        if self._volume.rollback is not None:
+            logger.warning("rollback: the volume is older than what this host has seen: %s", self._volume.rollback)
         logger.info("mounted volume=%s read_only=%s", self._volume.config.volume_id.hex(), self._volume.ctx.read_only)
+
+    async def _remember(self) -> None:
+        """Now and then what this host remembers goes to its disk, so that a crash costs little of it."""
+        memory = self._volume.memory
+        while memory is not None:
+            await trio.sleep(_REMEMBER_SECONDS)
+            await trio.to_thread.run_sync(memory.flush)
 
     async def _signals(self) -> None:
         """A service manager's stop is a forced lock: everything is written, programs lose the mount."""
@@ -125,17 +137,24 @@ class MountServer:
             MountBusyError: programs use it, and ``force`` is false.
         """
         mountpoint = self._options.mountpoint
+        # In threads that requests do not share: those may all be waiting for a medium that hangs.
         try:
-            await self._state.thread(lambda: unmount(mountpoint))
+            await trio.to_thread.run_sync(unmount, mountpoint)
         except MountBusyError:
             if not force:
                 raise
-            await self._state.thread(self._write_back)
-            await self._state.thread(lambda: unmount(mountpoint, detach=True))
+            await trio.to_thread.run_sync(self._write_back)
+            await trio.to_thread.run_sync(lambda: unmount(mountpoint, detach=True))
             pyfuse3.terminate()
 
     def _write_back(self) -> None:
-        """Push what the kernel still holds of the mount down to us."""
+        """Push what the kernel still holds of the mount down to us. Without a medium there is nowhere to push it."""
+        try:
+            self._sync_mount()
+        except OSError as exc:
+            logger.error("writing back before a forced lock: errno %s", exc.errno)
+
+    def _sync_mount(self) -> None:
         fd = os.open(self._options.mountpoint, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._volume.ctx.store.syncfs(fd)
@@ -165,6 +184,9 @@ class MountServer:
             "open_files": len(volume.tree.open_nodes()),
             "known_inodes": len(volume.tree.nodes),
             "integrity_events": volume.ctx.events,
+            "host_memory": None if volume.memory is None else volume.memory.state,
+            "rollback": volume.rollback,
+            "medium": "gone" if self._state.medium.gone else "present",
         }
 
     def _close(self) -> None:

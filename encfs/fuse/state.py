@@ -15,6 +15,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileHandleT, InodeT, ModeT
 
+from encfs.fuse.medium import MediumWatch
 from encfs.fuse.polling import Poller
 from encfs.units import LowerName
 from encfs.volume.file import OpenFile
@@ -48,8 +49,11 @@ class MountState:
         self.volume = volume
         self.tree = volume.tree
         self.poller = poller
+        self.medium = MediumWatch(volume)
         self.files: dict[int, Node] = {}
+        self.writers: set[int] = set()  # the handles in ``files`` that may write
         self.directories: dict[int, DirectoryHandle] = {}
+        self.told_wrong_size: set[int] = set()  # inodes that the kernel has not looked up since
         self._next_handle = 0
         self._busy: dict[OpenFile, tuple[trio.Event, bool]] = {}
         self._slow_until = 0.0

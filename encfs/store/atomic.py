@@ -30,6 +30,15 @@ def replace_file(store: Store, dirfd: int, name: bytes, content: bytes, *, tempo
     sync_directory(store, dirfd)
 
 
+def sync_file(store: Store, dirfd: int, name: bytes) -> None:
+    """Make a file that is only read here durable: somebody else may have written it just now."""
+    fd = store.open(dirfd, name, os.O_RDONLY)
+    try:
+        store.fsync(fd)
+    finally:
+        store.close(fd)
+
+
 def sync_directory(store: Store, dirfd: int) -> None:
     """Make the entries of a directory durable. ``dirfd`` may be an ``O_PATH`` descriptor."""
     fd = store.open(dirfd, b".", os.O_RDONLY | os.O_DIRECTORY)

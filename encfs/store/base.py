@@ -27,6 +27,10 @@ class Store(Protocol):
     """The backing store of one volume. ``dirfd`` is a descriptor of a lower directory."""
 
     cached_read: CachedRead
+    lasting_inodes: bool
+    """Whether an object keeps its inode number as long as it exists."""
+    holes_take_room: bool
+    """Whether a file without holes is all that the lower filesystem has: then growing can find no room."""
 
     def open_directory(self, dirfd: int, name: bytes) -> int:
         """Descriptor (``O_PATH``) for use as ``dirfd``; never follows a symlink."""
@@ -49,9 +53,20 @@ class Store(Protocol):
     def stat(self, dirfd: int, name: bytes) -> os.stat_result: ...
     def fstat(self, fd: int) -> os.stat_result: ...
     def list(self, dirfd: int) -> list[bytes]: ...
-    def pread(self, fd: int, size: int, offset: int) -> bytes: ...
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes; fewer only where the file ends."""
+        ...
+
+    def read_uncached(self, dirfd: int, name: bytes, size: int) -> bytes:
+        """The first ``size`` bytes of a file, at most 4096, from the medium and not from a cache."""
+        ...
+
     def preadv(self, fd: int, buffer: memoryview, offset: int, *, wait: bool) -> int:
         """Read into ``buffer``. With ``wait`` false: ``BlockingIOError`` instead of waiting for the medium."""
+        ...
+
+    def next_data(self, fd: int, offset: int) -> int:
+        """The first offset from ``offset`` on that may hold data; the size of the file where nothing follows."""
         ...
 
     def pwrite(self, fd: int, data: memoryview | bytes, offset: int) -> None:
@@ -59,6 +74,13 @@ class Store(Protocol):
         ...
 
     def truncate(self, fd: int, size: int) -> None: ...
+    def write_out(self, fd: int, size: int) -> None:
+        """Wait until ``size`` bytes of a file have left for the medium: they are there before later changes of names.
+
+        No promise that they are there when this returns; that takes a flush, which is what makes a sync slow.
+        """
+        ...
+
     def fdatasync(self, fd: int) -> None: ...
     def fsync(self, fd: int) -> None: ...
     def syncfs(self, fd: int) -> None: ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import stat as stat_module
 import struct
@@ -17,7 +18,14 @@ from encfs.store.base import CachedRead, Where
 
 _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_EXCHANGE = 2
+_WRITE_OUT = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE, _WAIT_AFTER
 _FLOCK = struct.Struct("hhqqi4x")
+_FUSE_FILESYSTEM = 0x65735546
+_WITHOUT_HOLES = frozenset({0x4D44, 0x2011BAB0, _FUSE_FILESYSTEM})  # FAT, exFAT, and a program's, which may be either
+_NETWORK = frozenset({0xFF534D42, 0xFE534D42, 0x01021997})  # SMB, 9p: the server's numbers, or the client's own
+_DIRECT_ALIGNMENT = 4096  # at least the sector of any medium
+# Whose journal commits nothing before the data that was written out earlier: ext4, xfs.
+_ORDERED_FILESYSTEMS = frozenset({0xEF53, 0x58465342})
 _MEMORY_FILESYSTEMS = frozenset({0x01021994, 0x858458F6})  # tmpfs, ramfs: statfs(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,21 +55,20 @@ class LocalStore:
     """A :class:`~encfs.store.base.Store` over the running kernel."""
 
     def __init__(self, root_fd: int) -> None:
-        self.cached_read = self._probe_cached_read(root_fd)
-
-    @staticmethod
-    def _probe_cached_read(root_fd: int) -> CachedRead:
+        self.cached_read = CachedRead.FLAG
         try:
-            if _filesystem_type(root_fd) in _MEMORY_FILESYSTEMS:
-                return CachedRead.ALWAYS
+            kind = _filesystem_type(root_fd)
         except OSError:
-            return CachedRead.NEVER
-        return CachedRead.FLAG
+            kind, self.cached_read = 0, CachedRead.NEVER
+        if kind in _MEMORY_FILESYSTEMS:
+            self.cached_read = CachedRead.ALWAYS
+        self.holes_take_room = kind in _WITHOUT_HOLES
+        self.lasting_inodes = kind not in _WITHOUT_HOLES and kind not in _NETWORK
+        self._served_by_program = kind == _FUSE_FILESYSTEM
 
     # Plain pass-throughs: one attribute look-up instead of a Python frame on the hot path.
     close = staticmethod(os.close)
     fstat = staticmethod(os.fstat)
-    pread = staticmethod(os.pread)
     truncate = staticmethod(os.ftruncate)
     fdatasync = staticmethod(os.fdatasync)
     fsync = staticmethod(os.fsync)
@@ -115,6 +122,35 @@ class LocalStore:
         finally:
             os.close(fd)
 
+    def read_uncached(self, dirfd: int, name: bytes, size: int) -> bytes:
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=dirfd)
+        try:
+            # O_DIRECT alone would not do: a compressed or otherwise odd file is read through the cache all the same.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            try:
+                fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_DIRECT)
+            except OSError as exc:
+                if exc.errno != errno.EINVAL:
+                    raise
+            with mmap.mmap(-1, _DIRECT_ALIGNMENT) as buffer:
+                count = os.preadv(fd, [buffer], 0)
+                found = buffer[: min(count, size)]
+            if self._served_by_program:
+                # The program has a cache of its own, which only a sync gets past.
+                os.fsync(fd)
+            return found
+        finally:
+            os.close(fd)
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        data = os.pread(fd, size, offset)
+        while 0 < len(data) < size:
+            more = os.pread(fd, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
     def preadv(self, fd: int, buffer: memoryview, offset: int, *, wait: bool) -> int:
         if not wait and self.cached_read is not CachedRead.ALWAYS:
             return self._preadv_cached(fd, buffer, offset)
@@ -140,6 +176,14 @@ class LocalStore:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return count
 
+    def next_data(self, fd: int, offset: int) -> int:
+        try:
+            return os.lseek(fd, offset, os.SEEK_DATA)
+        except OSError as exc:
+            if exc.errno == errno.ENXIO:
+                return os.fstat(fd).st_size
+            raise
+
     def pwrite(self, fd: int, data: memoryview | bytes, offset: int) -> None:
         count = os.pwrite(fd, data, offset)
         if count != len(data):
@@ -149,6 +193,14 @@ class LocalStore:
                 if written == 0:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 count += written
+
+    def write_out(self, fd: int, size: int) -> None:
+        kind = _filesystem_type(fd)
+        if kind in _ORDERED_FILESYSTEMS:
+            _libc_call("sync_file_range", fd, ctypes.c_int64(0), ctypes.c_int64(size), ctypes.c_uint(_WRITE_OUT))
+        elif kind not in _MEMORY_FILESYSTEMS:
+            # btrfs among them: an fsync of something else may bring the name back after a crash, but no data.
+            os.fdatasync(fd)
 
     def syncfs(self, fd: int) -> None:
         _libc_call("syncfs", fd)

@@ -19,7 +19,7 @@ from encfs.volume.context import Context
 from encfs.volume.node import NO_ATTRIBUTES, Attributes, Node
 from encfs.volume.tree import Tree
 
-_NO_STORE = (EOPNOTSUPP, ENODATA)
+NO_STORE = (EOPNOTSUPP, ENODATA)
 _ACLS = (acl.ACCESS, acl.DEFAULT)
 
 
@@ -70,7 +70,7 @@ class AttributeStore:
         try:
             sealed = self._ctx.store.getxattr(where, XATTR_NAME)
         except OSError as exc:
-            if exc.errno in _NO_STORE:
+            if exc.errno in NO_STORE:
                 return NO_ATTRIBUTES
             raise
         try:
@@ -119,7 +119,7 @@ class AttributeStore:
             try:
                 self._ctx.store.removexattr(where, XATTR_NAME)
             except OSError as exc:
-                if exc.errno not in _NO_STORE:
+                if exc.errno not in NO_STORE:
                     raise
         else:
             sealed = sealed_attributes.seal_attributes(self._ctx.ring, self._object_id(node), attributes)

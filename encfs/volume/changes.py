@@ -92,8 +92,7 @@ class Changes(Creation):
                 if target is not None and stat_module.S_ISDIR(target.stat.st_mode):
                     hidden = self._hide_empty_directory(to_parent, target)
                 elif target is not None and target.lower_name != lower:
-                    hidden = temporary_name()
-                    store.rename(to_fd, target.lower_name, to_fd, hidden)
+                    hidden = self._hide(to_fd, target)
                 store.rename(from_fd, source.lower_name, to_fd, lower)
             except OSError:
                 if hidden is not None and target is not None:
@@ -103,6 +102,12 @@ class Changes(Creation):
             node.move_place(parent, source.lower_name, to_parent, lower)
         if hidden is not None:
             self.discard_temporary(self._tree.dirfd(to_parent), hidden)
+
+    def _hide(self, dirfd: int, found: Found) -> bytes:
+        """Give an entry that is about to be replaced a temporary name; return that."""
+        temporary = temporary_name()
+        self._ctx.store.rename(dirfd, found.lower_name, dirfd, temporary)
+        return temporary
 
     def exchange(self, parent: Node, name: bytes, to_parent: Node, to_name: bytes) -> None:
         """RENAME_EXCHANGE: two names swap what they name.
@@ -158,11 +163,10 @@ class Changes(Creation):
             raise error(EMLINK)  # Its other names would go on naming another symlink.
         text, store = self._tree.read_link(node), self._ctx.store
         target = self._tree.find(to_parent, to_name)
-        hidden = None if target is None else temporary_name()
+        hidden: bytes | None = None
         with self.losing_name(to_parent, target):
-            if target is not None and hidden is not None:
-                to_fd = self._tree.dirfd(to_parent)
-                store.rename(to_fd, target.lower_name, to_fd, hidden)
+            if target is not None:
+                hidden = self._hide(self._tree.dirfd(to_parent), target)
             try:
                 made = self._copy_symlink(source, parent, to_parent, to_name, text)
             except OSError:

@@ -16,6 +16,7 @@ from encfs.errors import ReadOnlyError
 from encfs.format.geometry import Geometry
 from encfs.store.base import CachedRead, Store
 from encfs.units import SessionId
+from encfs.volume.freshness import Freshness
 
 logger = logging.getLogger("cloakfs.volume")
 
@@ -25,8 +26,10 @@ class Context:
     """The open volume as its parts see it.
 
     ``tolerant`` is true while a crashed session is not yet RECOVERED (FORMAT.md section 11): then mismatches that the
-    write protocol can leave are taken as a crash, not as tampering. ``kernel_keeps_times``: a mount with a writeback
-    cache decides on the modification times of open files.
+    write protocol can leave are taken as a crash, not as tampering. ``crashed``: those sessions.
+    ``kernel_keeps_times``: a mount with a writeback cache decides on the modification times of open files. ``gone``:
+    the medium went away, and the keys with it. ``freshness``: what the host remembers of the volume's files, if it
+    does. ``directory_moves`` counts renames of directories.
     """
 
     store: Store
@@ -35,8 +38,12 @@ class Context:
     session: SessionId
     read_only: bool = False
     tolerant: bool = False
+    crashed: frozenset[SessionId] = frozenset()
     kernel_keeps_times: bool = False
     events: int = 0
+    gone: bool = False
+    freshness: Freshness | None = None
+    directory_moves: int = 0
     _local: threading.local = field(default_factory=threading.local)
 
     @property
@@ -55,6 +62,12 @@ class Context:
         except AttributeError:
             self._local.scratch = Scratch(self.geometry)
             return self._local.scratch  # type: ignore[no-any-return]
+
+    def forget(self) -> None:
+        """Drop the keys, and the buffers of all threads."""
+        self.gone = True
+        self.ring.forget()
+        self._local = threading.local()
 
     def require_writable(self) -> None:
         """Raises: ReadOnlyError."""

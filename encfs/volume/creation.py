@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
+from collections.abc import Callable
 from dataclasses import dataclass
-from errno import EEXIST, EMLINK, ENAMETOOLONG, ENOENT, EOPNOTSUPP, EPERM
+from errno import EEXIST, EIO, EMLINK, ENAMETOOLONG, ENOENT, ENOSYS, EOPNOTSUPP, EPERM
+from functools import partial
 
 from encfs.core import frames, symlinks
 from encfs.crypto import rng
@@ -18,6 +20,7 @@ from encfs.format.frame import FrameKind
 from encfs.format.header import FileHeader, HeaderFlag
 from encfs.format.limits import (
     DIRECT_NAME_MAX,
+    FRAME_SIZE,
     LINK_SUFFIX,
     LOWER_TARGET_MAX,
     NAME_MAX,
@@ -68,7 +71,7 @@ class Creation(Removal):
         fd = store.open(dirfd, lower, flags, 0 if ownership.owner else ownership.mode)
         try:
             if ownership.owner is not None:
-                store.fchown(fd, *ownership.owner)
+                self._give(partial(store.fchown, fd), *ownership.owner)
                 store.fchmod(fd, ownership.mode)
             header = self.new_header(FrameKind.FILE, self._tree.dir_id(parent), name)
             stat = store.fstat(fd)
@@ -134,14 +137,15 @@ class Creation(Removal):
             fd = store.open(inside, RECORD_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 store.pwrite(fd, frames.seal_directory(self._ctx.ring, record), 0)
+                store.write_out(fd, FRAME_SIZE)
                 if ownership.owner is not None:
-                    store.fchown(fd, *ownership.owner)
+                    self._give(partial(store.fchown, fd), *ownership.owner)
             finally:
                 store.close(fd)
         finally:
             store.close(inside)
         if ownership.owner is not None:
-            store.chown(dirfd, temporary, *ownership.owner)
+            self._give(partial(store.chown, dirfd, temporary), *ownership.owner)
 
     def symlink(self, parent: Node, name: bytes, target: bytes, caller: Caller) -> tuple[Node, os.stat_result]:
         """Make a symlink, in a file where a lower symlink cannot hold it (FORMAT.md section 9.4)."""
@@ -159,7 +163,7 @@ class Creation(Removal):
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
         if self._is_root:
             try:
-                store.chown(dirfd, lower, caller.uid, self._group(parent, caller))
+                self._give(partial(store.chown, dirfd, lower), caller.uid, self._group(parent, caller))
                 stat = store.stat(dirfd, lower)
             except OSError:
                 store.unlink(dirfd, lower)
@@ -176,10 +180,18 @@ class Creation(Removal):
         try:
             store.symlink(sealed, dirfd, lower)
         except OSError as exc:
-            if exc.errno in (EPERM, EOPNOTSUPP, ENAMETOOLONG):
+            if exc.errno in (EPERM, EOPNOTSUPP, ENOSYS, ENAMETOOLONG):
                 return None
             raise
-        return store.stat(dirfd, lower)
+        return self._stat_of_new(dirfd, lower)
+
+    def _stat_of_new(self, dirfd: int, lower: LowerName) -> os.stat_result:
+        """What stat says of an entry that was just made; it goes again if that cannot be told."""
+        try:
+            return self._ctx.store.stat(dirfd, lower)
+        except OSError:
+            self._ctx.store.unlink(dirfd, lower)
+            raise
 
     def _symlink_in_file(self, parent: Node, name: bytes, lower: LowerName, target: bytes) -> os.stat_result:
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
@@ -189,13 +201,15 @@ class Creation(Removal):
             file = OpenFile.new(self._ctx, fd, 0, self.new_header(FrameKind.SYMLINK, self._tree.dir_id(parent), name))
             try:
                 file.write(0, target)
+                file.settle()
+                store.write_out(fd, self._ctx.geometry.lower_size(len(target)))
             finally:
                 file.close()
             store.rename(dirfd, temporary, dirfd, lower)
         except BaseException:
             store.unlink(dirfd, temporary)
             raise
-        return store.stat(dirfd, lower)
+        return self._stat_of_new(dirfd, lower)
 
     def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller) -> tuple[Node, os.stat_result]:
         """Make a pipe, socket, device node, or an empty regular file."""
@@ -208,16 +222,43 @@ class Creation(Removal):
         lower = self._new_name(parent, name)
         ownership = self._ownership(parent, mode, caller)
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
-        store.mknod(dirfd, lower, stat_module.S_IFMT(mode) | (0 if ownership.owner else ownership.mode), rdev)
+        try:
+            store.mknod(dirfd, lower, stat_module.S_IFMT(mode) | (0 if ownership.owner else ownership.mode), rdev)
+        except OSError as exc:
+            if exc.errno == EIO:
+                self._clear_odd_node(dirfd, lower)
+            raise
         try:
             if ownership.owner is not None:
-                store.chown(dirfd, lower, *ownership.owner)
+                self._give(partial(store.chown, dirfd, lower), *ownership.owner)
                 store.chmod(dirfd, lower, ownership.mode)
             stat = store.stat(dirfd, lower)
         except OSError:
             store.unlink(dirfd, lower)
             raise
         return self._tree.nodes.meet(stat.st_ino, parent, lower, fresh=True), stat
+
+    def _clear_odd_node(self, dirfd: int, lower: LowerName) -> None:
+        """Some filesystems (exfat-fuse) make a file in place of a pipe or device, and the kernel then says EIO.
+
+        Raises:
+            OSError: EPERM, as filesystems say that know nothing but files.
+        """
+        try:
+            made = self._ctx.store.stat(dirfd, lower)
+        except OSError:
+            return
+        if stat_module.S_ISREG(made.st_mode) and made.st_size == 0:
+            self._ctx.store.unlink(dirfd, lower)
+            raise error(EPERM)
+
+    @staticmethod
+    def _give(chown: Callable[[int, int], None], uid: int, gid: int) -> None:
+        """Give a new object to who asked for it. Root may, but where the lower filesystem has no owners."""
+        try:
+            chown(uid, gid)
+        except PermissionError:
+            return
 
     def link(self, node: Node, parent: Node, name: bytes) -> os.stat_result:
         """Another name for a file, symlink, pipe, socket or device node.

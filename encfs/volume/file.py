@@ -1,8 +1,7 @@
 """One open file: reading and writing plain bytes over sealed cells (FORMAT.md section 9).
 
-Owns: which cells a request touches, holes, truncation, the cached plaintext of the last partial cell, and finding
-the end of a file after a crash. Must not know: names in the tree, FUSE, threads. A file is used by one thread at
-a time; the caller sees to that.
+Owns: which cells a request touches, holes, truncation, the cached plaintext of the last partial cell. Must not know:
+names in the tree, FUSE, threads. A file is used by one thread at a time; the caller sees to that.
 """
 
 from __future__ import annotations
@@ -19,10 +18,6 @@ from encfs.format.limits import FRAME_SIZE, PLAIN_SIZE_MAX
 from encfs.units import FileId
 from encfs.volume.cell_file import CellFile
 from encfs.volume.context import Context
-
-# A header is written at every close and fsync; between two of them 2^24 cells are 64 GiB of 4 KiB cells.
-_CRASH_RESERVE = 1 << 24
-
 
 # The end of a file, which a failed write puts back: size, lower size, last partial cell, whether the header is written.
 _End = tuple[int, int, tuple[int, bytes] | None, bool]
@@ -41,7 +36,10 @@ class OpenFile(CellFile):
         """A file whose lower file was just created and is empty; its header is written with its first bytes."""
         file = cls(ctx, fd, inode, header, writable=True)
         file.header_stored = False
+        file._stamped = True
         file._lower_size = 0
+        if ctx.freshness is not None:
+            ctx.freshness.made(header.epoch, header.fid)
         return file
 
     @classmethod
@@ -53,6 +51,7 @@ class OpenFile(CellFile):
 
         Raises:
             AuthenticationError, FormatError: the header is not one that this volume wrote.
+            RollbackError: this host has seen a newer self of the file (FORMAT.md section 13).
             SizeError: shorter than a header; or, while a crash is recovered, shorter than the synced size.
         """
         raw = ctx.store.pread(fd, FRAME_SIZE, 0)
@@ -62,12 +61,14 @@ class OpenFile(CellFile):
         if header.log2_cell != ctx.geometry.C.bit_length() - 1:
             raise FormatError("cell size of the file differs from the volume's")
         file = cls(ctx, fd, inode, header, writable=writable)
+        if ctx.freshness is not None:
+            file._news = ctx.freshness.check(header.epoch, header.fid, header.generation)
         stat = ctx.store.fstat(fd)
         file.mtime_ns = stat.st_mtime_ns if ctx.kernel_keeps_times else None
         actual = stat.st_size
         fits, file._lower_size = actual == file._lower_size, actual
         if ctx.tolerant:
-            if not fits or not file._last_cell_fits():
+            if not fits or header.session in ctx.crashed or not file._last_cell_fits():
                 file._recover_size()
         elif not fits:
             file.damaged_size = True
@@ -95,6 +96,7 @@ class OpenFile(CellFile):
             if offset > self.size:
                 self._make_hole(offset, wait=wait)
             self._write_runs(offset, memoryview(data), wait=wait)
+            self._take_room()
         except BlockingIOError:
             raise
         except OSError:
@@ -225,7 +227,17 @@ class OpenFile(CellFile):
 
     def truncate_needs_sync(self, size: int) -> bool:
         """Whether :meth:`truncate` has to wait for the medium (FORMAT.md section 11, shrinking)."""
-        return size < self._stored_synced
+        if size < self._stored_synced:
+            return True
+        if 0 < size < self.size and self.header.flags & HeaderFlag.SPARSE:
+            return True  # On the medium the new last cell may be a hole still, which tells no length after a crash.
+        if self._stamped or size >= self.size:
+            return False
+        g = self._ctx.geometry
+        if size == 0:
+            return g.cells_for(self.size) > 1
+        last = g.cell_of(size - 1)
+        return last > 0 and size < g.start_of(last + 1)
 
     def truncate(self, size: int, *, wait: bool = True) -> None:
         """Set the size. Shrinking below the synced size is made durable first.
@@ -244,6 +256,7 @@ class OpenFile(CellFile):
             before = self._end(size, wait=wait)
             try:
                 self._make_hole(size, wait=wait)
+                self._take_room()
             except OSError:
                 self._undo(before, self.size)
                 raise
@@ -267,7 +280,7 @@ class OpenFile(CellFile):
         except OSError:
             self.size, self._confirmed, self._tail = before
             self._put_back((last, whole))
-            self._keep_header()
+            self.keep_header()
             raise
         self._set_lower_size(g.lower_size(size))
 
@@ -280,16 +293,10 @@ class OpenFile(CellFile):
             self._reserve(1)
             self._put_cell(index, content)
 
-    def _keep_header(self) -> None:
-        """After a failed truncation: the header for the size that the file keeps."""
-        try:
-            self.write_header()
-        except OSError:
-            self._dirty = True  # Closing the file tries again.
-
     def _empty(self) -> None:
         """Size 0: a fresh fid and content key, so that no old cell can ever come back (FORMAT.md section 9.1)."""
         needs_sync = self.truncate_needs_sync(0)
+        old = self.header
         before = self.header, self.size, self._confirmed, self._sealed, self._tail, self._codec
         self.header = replace(
             self.header,
@@ -311,59 +318,19 @@ class OpenFile(CellFile):
         except OSError:
             self.header, self.size, self._confirmed, self._sealed, self._tail, self._codec = before
             raise
+        self._note_replaced(old)
         if needs_sync:
             self._ctx.store.fdatasync(self.fd)
+            self._stamped = True
         self._set_lower_size(FRAME_SIZE)
         self.damaged_size = False
 
     def _lower_synced(self, size: int) -> None:
-        """Before a shrink: the header on disk must not claim synced bytes that are about to go."""
+        """Before a shrink: the header on disk must claim no synced bytes, and no longer cells, that are about to go."""
         needs_sync = self.truncate_needs_sync(size)
         self._confirmed = min(self._confirmed, size)
         self.size = size
         self.write_header()
         if needs_sync:
             self._ctx.store.fdatasync(self.fd)
-
-    # -- crash recovery ------------------------------------------------------------------------------
-
-    def _recover_size(self) -> None:
-        """Find the end of the run of good cells that starts at the synced size (FORMAT.md section 11).
-
-        Raises:
-            SizeError: even the synced size is not there.
-        """
-        g = self._ctx.geometry
-        present = self._lower_size // g.C
-        floor = self.header.synced_size
-        index = 0 if floor == 0 else g.cell_of(floor - 1)
-        scratch = self._ctx.scratch()
-        sparse = bool(self.header.flags & HeaderFlag.SPARSE)
-        good = 0
-        while index < present:
-            length, hole = self._probe(scratch, index, sparse=sparse)
-            if length == 0:
-                break
-            if not hole:
-                good = g.start_of(index) + length
-            if length < g.capacity(index):
-                break
-            index += 1
-        if good < floor:
-            raise SizeError("the lower file ends below the synced size")
-        self.size = good
-        # The crash hid how many cells were sealed since the header: allow for rewrites of all of them.
-        self._sealed += _CRASH_RESERVE
-        self._dirty = True
-
-    def _last_cell_fits(self) -> bool:
-        """Whether the last cell is as long as the header says; a cell that is damaged tells nothing.
-
-        A write that lengthens the last cell leaves the lower size as it was until the file is settled.
-        """
-        g = self._ctx.geometry
-        last = g.cells_for(self.size) - 1
-        if last < 0:
-            return True
-        length, _ = self._probe(self._ctx.scratch(), last, sparse=False)
-        return length in (0, self.size - g.start_of(last))
+            self._stamped = True

@@ -15,6 +15,7 @@ from encfs.core import frames
 from encfs.errors import DataError, PlaceError, SizeError
 from encfs.format.directory import DirectoryRecord
 from encfs.format.limits import (
+    CHECKPOINTS_NAME,
     ENCODED_NAME_MIN,
     FRAME_SIZE,
     LINK_SUFFIX,
@@ -48,10 +49,22 @@ class Lookup:
         self.root = Node(NodeTable.ROOT, None, LowerName(b""))
         self._root_fd = root_fd
         self._root_dir_id = root_dir_id
-        self.nodes = NodeTable(self.root, root_stat.st_ino)
+        self.nodes = NodeTable(self.root, root_stat.st_ino, lasting=ctx.store.lasting_inodes)
         self.directories = DirectoryFds(ctx.store, self.root, root_fd)
         self.dirfd = self.directories.fd
         self.nodes.on_drop = self.directories.forget
+        self._hidden_directories = 1
+        self.count_hidden_directories()
+        self._true_sizes: dict[int, tuple[int, int, int]] = {}
+
+    def count_hidden_directories(self) -> None:
+        """Look how many directories of ours the root holds: the session records always, the checkpoints perhaps."""
+        try:
+            found = self.ctx.store.stat(self._root_fd, CHECKPOINTS_NAME)
+        except OSError:
+            self._hidden_directories = 1
+        else:
+            self._hidden_directories = 1 + stat_module.S_ISDIR(found.st_mode)
 
     # -- directories ------------------------------------------------------------------------------
 
@@ -145,6 +158,8 @@ class Lookup:
                 continue  # Only a file can be a symlink in a file; this entry is foreign.
             if found.st_dev != self._device:
                 raise OSError(EXDEV, "another filesystem is mounted inside the volume directory")
+            if parent.children is not None:
+                self.nodes.recognize(parent, candidate, found.st_ino)
             return Found(candidate, found)
         return None
 
@@ -158,7 +173,11 @@ class Lookup:
     def entries(self, node: Node) -> list[LowerName]:
         """Lower names of a directory that can be encrypted names; see :meth:`plain_name`."""
         self.dir_id(node)
-        return _encrypted_names(self.ctx.store.list(self.dirfd(node)))
+        found = _encrypted_names(self.ctx.store.list(self.dirfd(node)))
+        shown = _without_twins(found)
+        if len(shown) != len(found):
+            self.ctx.integrity_event("name", node.inode, "an entry stands both with and without .l")
+        return shown
 
     def plain_name(self, parent: Node, lower_name: LowerName, stat: os.stat_result | None = None) -> bytes | None:
         """The plain name of a lower entry, or None if it is foreign or unreadable (then an event is logged)."""
@@ -237,10 +256,21 @@ class Lookup:
         """``st_mode`` as programs see it."""
         return stat_module.S_IFLNK | 0o777 if node.in_file else stat.st_mode
 
+    def note_size(self, stat: os.stat_result, size: int) -> None:
+        """A lower size lies: ``size``, from the header, counts for as long as nothing changes below."""
+        self._true_sizes[stat.st_ino] = (stat.st_size, stat.st_ctime_ns, size)
+
+    def noted_size(self, stat: os.stat_result) -> int | None:
+        """What :meth:`note_size` was told of a lower file, if that holds still."""
+        noted = self._true_sizes.get(stat.st_ino)
+        return noted[2] if noted is not None and noted[:2] == (stat.st_size, stat.st_ctime_ns) else None
+
     def plain_size(self, node: Node, stat: os.stat_result) -> int:
-        """``st_size`` as programs see it. Of a damaged file: what its lower size can hold at most."""
+        """``st_size`` as programs see it. Of a damaged file nobody has opened: what its lower size can hold at most."""
         if node.file is not None:
             return node.file.size
+        if (noted := self.noted_size(stat)) is not None:
+            return noted
         mode = stat.st_mode
         if stat_module.S_ISREG(mode):
             geometry = self.ctx.geometry
@@ -254,11 +284,11 @@ class Lookup:
         return stat.st_size
 
     def plain_links(self, node: Node, stat: os.stat_result) -> int:
-        """``st_nlink`` as programs see it: the root does not count the folder of session records."""
+        """``st_nlink`` as programs see it: the root does not count the folders of session records and checkpoints."""
         if node.ghost is not None and node.file is None:
             return 0
         if node is self.root and stat.st_nlink > 2:
-            return stat.st_nlink - 1
+            return max(2, stat.st_nlink - self._hidden_directories)
         return stat.st_nlink
 
 
@@ -268,9 +298,13 @@ def is_long(lower_name: LowerName) -> bool:
 
 
 def _encrypted_names(names: list[bytes]) -> list[LowerName]:
-    """Those lower names that can be encrypted names; where ``X`` and ``X.l`` are both there, ``X`` counts."""
-    found = [LowerName(name) for name in names if len(name) >= ENCODED_NAME_MIN and not name.startswith(b"cloakfs.")]
-    if any(name.endswith(LINK_SUFFIX) for name in found):
-        present = set(found)
-        found = [name for name in found if not name.endswith(LINK_SUFFIX) or name[: -len(LINK_SUFFIX)] not in present]
-    return found
+    """Those lower names that can be encrypted names."""
+    return [LowerName(name) for name in names if len(name) >= ENCODED_NAME_MIN and not name.startswith(b"cloakfs.")]
+
+
+def _without_twins(names: list[LowerName]) -> list[LowerName]:
+    """Where ``X`` and ``X.l`` are both there, ``X`` counts."""
+    if not any(name.endswith(LINK_SUFFIX) for name in names):
+        return names
+    present = set(names)
+    return [name for name in names if not name.endswith(LINK_SUFFIX) or name[: -len(LINK_SUFFIX)] not in present]

@@ -13,8 +13,8 @@ from stat import S_IMODE, S_ISGID, S_ISUID
 from encfs.core import frames
 from encfs.core.cells import CellCodec
 from encfs.format.header import FileHeader, HeaderFlag
-from encfs.format.limits import FRAME_SIZE
-from encfs.units import DirId
+from encfs.format.limits import DIRECT_NAME_MAX, FRAME_SIZE
+from encfs.units import DirId, FileId
 from encfs.volume.context import Context
 
 
@@ -22,7 +22,9 @@ class LowerFile:
     """A lower file with its header; see :class:`~encfs.volume.file.OpenFile`.
 
     ``mtime_ns`` is what the kernel says the modification time is, where it keeps the times itself (writeback cache): it
-    sends a time only when that changes, so what our own writes do to the lower time has to be undone.
+    sends a time only when that changes, so what our own writes do to the lower time has to be undone. ``_stamped``: the
+    header on the medium is of this session, or the first one is not there yet; after a crash its cells are looked at.
+    ``nameless``: its last name is gone, so nobody can put it back.
     """
 
     __slots__ = (
@@ -31,8 +33,13 @@ class LowerFile:
         "_ctx",
         "_dirty",
         "_lower_size",
+        "_news",
+        "_noted_cell",
+        "_owes_tail",
         "_sealed",
+        "_stamped",
         "_stored_synced",
+        "_syncing",
         "_tail",
         "_touched",
         "damaged_size",
@@ -42,6 +49,7 @@ class LowerFile:
         "header_stored",
         "inode",
         "mtime_ns",
+        "nameless",
         "size",
         "writable",
     )
@@ -55,6 +63,7 @@ class LowerFile:
         self.size = header.size
         self.handles = 0
         self.damaged_size = False
+        self.nameless = False
         self.mtime_ns: int | None = None
         self._touched = False
         self._codec = CellCodec(ctx.suite, ctx.geometry, header)
@@ -65,6 +74,11 @@ class LowerFile:
         self._confirmed = header.synced_size
         self._stored_synced = header.synced_size
         self._tail: tuple[int, bytes] | None = None
+        self._noted_cell = -1
+        self._owes_tail = False
+        self._stamped = False
+        self._news = False
+        self._syncing: tuple[int, FileId, int] | None = None
 
     @property
     def dirty(self) -> bool:
@@ -74,6 +88,11 @@ class LowerFile:
         if self._touched and self.mtime_ns is not None:
             return True
         return self._dirty or not self.header_stored or self._lower_size != self._ctx.geometry.lower_size(self.size)
+
+    @property
+    def cells_changed(self) -> bool:
+        """Whether cells were written for which the header does not stand yet; the next one is of a newer generation."""
+        return self._dirty or not self.header_stored
 
     def _bump(self, size: int) -> None:
         header = self.header
@@ -91,9 +110,30 @@ class LowerFile:
         """Seal and write the header for the present size, place and flags."""
         self._bump(self.size)
         self._ctx.store.pwrite(self.fd, frames.seal_header(self._ctx.ring, self.header), 0)
+        self._note_written()
         self.header_stored = True
         self._dirty = False
         self._lower_size = max(self._lower_size, FRAME_SIZE)
+
+    def _note_written(self) -> None:
+        """What this host may remember once it is durable (FORMAT.md section 13)."""
+        freshness, header = self._ctx.freshness, self.header
+        if freshness is not None and not self.nameless:
+            freshness.wrote(header.epoch, header.fid, header.generation)
+
+    def _note_replaced(self, old: FileHeader) -> None:
+        """The old fid is gone, unless hard links let another file have it: their places are not checked."""
+        freshness = self._ctx.freshness
+        if freshness is not None:
+            freshness.made(self.header.epoch, self.header.fid)
+            if not old.flags & HeaderFlag.MULTI:
+                freshness.removed(old.epoch, old.fid, old.generation)
+
+    def found_in_place(self) -> None:
+        """The file is where its header says: what was read is worth remembering (FORMAT.md section 13)."""
+        freshness, header = self._ctx.freshness, self.header
+        if freshness is not None and self._news and not self._ctx.read_only and not header.flags & HeaderFlag.MULTI:
+            freshness.seen(header.epoch, header.fid, header.generation)
 
     def set_place(self, parent: DirId, name: bytes, *, flags: HeaderFlag | None = None) -> None:
         """Write the header for a new place (FORMAT.md section 11: before the rename), leaving mtime alone."""
@@ -102,9 +142,20 @@ class LowerFile:
         if self.header_stored:
             try:
                 self._keeping_times_and_mode(self.write_header)
+                if len(name) > DIRECT_NAME_MAX:
+                    self._ctx.store.write_out(self.fd, FRAME_SIZE)  # Nothing else has the text of the name.
             except OSError:
-                self.header = before
+                # Written or not: it is where it was, and the next header that is written says so.
+                self.header = replace(self.header, parent=before.parent, name=before.name, flags=before.flags)
+                self.keep_header()
                 raise
+
+    def keep_header(self) -> None:
+        """After a change that failed: the header for what the file still is."""
+        try:
+            self.write_header()
+        except OSError:
+            self._dirty = True  # Closing the file tries again.
 
     def settle(self) -> None:
         """Bring lower size and header in line with the data, in that order, leaving mtime alone."""
@@ -135,19 +186,32 @@ class LowerFile:
 
     def prepare_sync(self) -> int:
         """First half of fsync; the caller then runs fdatasync on ``fd`` and :meth:`confirm_sync`."""
+        if self._syncing is not None and not self.damaged_size:
+            self._dirty = True  # The last fdatasync failed: the kernel may have given up the header that it had.
         if self.writable and (self.dirty or self._stored_synced != min(self._confirmed, self.size)):
             self._keeping_times_and_mode(self._settle)
+        self._syncing = self.header.epoch, self.header.fid, self.header.generation
         return self.size
 
     def confirm_sync(self, size: int) -> None:
         """The fdatasync after :meth:`prepare_sync` succeeded: the next header may claim these bytes."""
         self._confirmed = min(size, self.size)
+        if self._syncing is not None and self._syncing[2] == self.header.generation:
+            self._stamped = self._stamped or self.header.session == self._ctx.session
+        if self._ctx.freshness is not None and self._syncing is not None and not self.nameless:
+            self._ctx.freshness.synced(*self._syncing)
+        self._syncing = None
 
     def sync(self) -> None:
         """fsync as one blocking call."""
         size = self.prepare_sync()
         self._ctx.store.fdatasync(self.fd)
         self.confirm_sync(size)
+
+    def _take_room(self) -> None:
+        """Where a hole takes room, the one at the end of the file must find it while the write can still fail."""
+        if self._ctx.store.holes_take_room:
+            self._set_lower_size(self._ctx.geometry.lower_size(self.size))
 
     def _set_lower_size(self, lower: int) -> None:
         if self._lower_size != lower:
@@ -162,6 +226,11 @@ class LowerFile:
             store.truncate(self.fd, end_of_cells)
         if lower != end_of_cells:
             store.truncate(self.fd, lower)
+
+    def forget(self) -> None:
+        """Drop keys and plaintext; after that only :meth:`close` with ``discard`` works."""
+        self._tail = None
+        del self._codec, self.header
 
     def close(self, *, discard: bool = False) -> None:
         """Settle and close the lower descriptor, which is closed even if settling fails.

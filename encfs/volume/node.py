@@ -28,6 +28,7 @@ class Node:
 
     __slots__ = (
         "attributes",
+        "children",
         "dir_id",
         "file",
         "generation",
@@ -52,6 +53,7 @@ class Node:
         self.file: OpenFile | None = None
         self.ghost: os.stat_result | None = None
         self.places: list[tuple[Node, LowerName]] | None = None
+        self.children: dict[LowerName, Node] | None = None  # only where lower inode numbers do not last
 
     @property
     def in_file(self) -> bool:
@@ -60,6 +62,8 @@ class Node:
 
     def add_place(self, parent: Node, lower_name: LowerName) -> None:
         """Remember a place where the inode was found."""
+        if parent.children is not None:
+            parent.children[lower_name] = self
         if self.parent is parent and self.lower_name == lower_name:
             return
         if self.parent is None:
@@ -74,6 +78,7 @@ class Node:
 
     def remove_place(self, parent: Node, lower_name: LowerName) -> None:
         """Forget a place; the node moves on to another one it is known at, if there is one."""
+        parent.lose_child(self, lower_name)
         if self.places is not None:
             self.places = [place for place in self.places if place != (parent, lower_name)] or None
         if self.parent is parent and self.lower_name == lower_name:
@@ -81,6 +86,11 @@ class Node:
                 self.parent = None
             else:
                 self.parent, self.lower_name = self.places.pop()
+
+    def lose_child(self, child: Node, lower_name: LowerName) -> None:
+        """``child`` is no longer at a name in this directory."""
+        if self.children is not None and self.children.get(lower_name) is child:
+            del self.children[lower_name]
 
     def move_place(self, parent: Node, lower_name: LowerName, to_parent: Node, to_name: LowerName) -> None:
         """A rename happened below."""
@@ -93,12 +103,14 @@ class NodeTable:
 
     The number is the lower inode number, but for three cases kept in ``_aliases``: the root; a symlink whose lower
     inode was replaced to change its text while the kernel knows it; and whatever would collide with those.
-    ``on_drop`` is called with every node that is removed.
+    ``on_drop`` is called with every node that is removed. Where lower numbers are not ``lasting``, nodes are known by
+    their place as well: FAT, exFAT and programs (FUSE) number an object anew when the kernel meets it again.
     """
 
     ROOT = 1
 
-    def __init__(self, root: Node, root_inode: int) -> None:
+    def __init__(self, root: Node, root_inode: int, *, lasting: bool = True) -> None:
+        root.children = None if lasting else {}
         self._nodes: dict[int, Node] = {self.ROOT: root}
         self._aliases: dict[int, int] = {root_inode: self.ROOT}
         self._next_stand_in = 1 << 62
@@ -131,10 +143,10 @@ class NodeTable:
         if node is not None and node.lower_inode != lower_inode:
             number, node = self._stand_in(lower_inode), None
         if node is None:
-            node = self._nodes[number] = Node(number, parent, lower_name)
+            node = self._nodes[number] = self._place(Node(number, parent, lower_name), parent)
             node.lower_inode = lower_inode
         elif fresh or (node.ghost is not None and node.file is None):
-            successor = Node(number, parent, lower_name)
+            successor = self._place(Node(number, parent, lower_name), parent)
             successor.lower_inode = lower_inode
             successor.generation = node.generation + 1
             successor.lookups = node.lookups
@@ -142,6 +154,19 @@ class NodeTable:
         else:
             node.add_place(parent, lower_name)
         return node
+
+    @staticmethod
+    def _place(node: Node, parent: Node) -> Node:
+        if parent.children is not None:
+            node.children = {}
+            parent.children[node.lower_name] = node
+        return node
+
+    def recognize(self, parent: Node, lower_name: LowerName, lower_inode: int) -> None:
+        """Something was found at a place: a node that is known there is that, whatever its number was."""
+        known = None if parent.children is None else parent.children.get(lower_name)
+        if known is not None and known.lower_inode != lower_inode and known.ghost is None:
+            self.renumber(known, lower_inode)
 
     def _stand_in(self, lower_inode: int) -> int:
         self._next_stand_in += 1
@@ -174,5 +199,7 @@ class NodeTable:
             return
         if self._nodes.get(node.inode) is node:
             del self._nodes[node.inode]
+            if node.parent is not None:
+                node.parent.lose_child(node, node.lower_name)
             self.on_drop(node)
             self._forget_alias(node)

@@ -52,10 +52,11 @@ class PathAccess:
             OSError: ENOENT, ENOTDIR, ELOOP.
             DataError: something on the way does not authenticate.
         """
-        return self._walk(self.tree.root, path, follow=follow, depth=0)
+        return self._walk(self.tree.root, path, follow=follow, followed=[])
 
-    def _walk(self, start: Node, path: bytes, *, follow: bool, depth: int) -> Node:
-        if depth > _MAX_SYMLINKS:
+    def _walk(self, start: Node, path: bytes, *, follow: bool, followed: list[Node]) -> Node:
+        # The whole way counts, not its depth: forty links of two names each would be a way without end.
+        if len(followed) > _MAX_SYMLINKS:
             raise OSError(ELOOP, os.strerror(ELOOP))
         node = self.tree.root if path.startswith(b"/") else start
         parts = [part for part in path.split(b"/") if part not in (b"", b".")]
@@ -70,7 +71,8 @@ class PathAccess:
             last = position == len(parts) - 1
             mode = self.tree.plain_mode(child, stat)
             if stat_module.S_ISLNK(mode) and (follow or not last):
-                child = self._walk(node, self.tree.read_link(child), follow=True, depth=depth + 1)
+                followed.append(child)
+                child = self._walk(node, self.tree.read_link(child), follow=True, followed=followed)
                 mode = self.tree.plain_mode(child, self.tree.stat(child))
             if not last and not stat_module.S_ISDIR(mode):
                 raise OSError(ENOTDIR, os.strerror(ENOTDIR))

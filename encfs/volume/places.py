@@ -17,7 +17,7 @@ from encfs.core import frames, symlinks
 from encfs.crypto import rng
 from encfs.format.directory import DirectoryRecord
 from encfs.format.header import HeaderFlag
-from encfs.format.limits import DIRECT_NAME_MAX, TEMP_PREFIX
+from encfs.format.limits import DIRECT_NAME_MAX, FRAME_SIZE, TEMP_PREFIX
 from encfs.units import LowerName
 from encfs.volume.attributes import AttributeStore
 from encfs.volume.context import Context
@@ -93,8 +93,20 @@ class Places:
 
     def _set_directory_place(self, node: Node, parent: Node, name: bytes) -> None:
         self._tree.dir_id(node)
+        self._ctx.directory_moves += 1
         record = self._tree.read_record(node)
-        self.write_record(node, replace(record, parent=self._tree.dir_id(parent), name=name))
+        try:
+            self.write_record(node, replace(record, parent=self._tree.dir_id(parent), name=name))
+        except OSError:
+            self._put_record_back(node, record)
+            raise
+
+    def _put_record_back(self, node: Node, record: DirectoryRecord) -> None:
+        """After a place could not be written, or not for certain: the directory is where it was."""
+        try:
+            self.write_record(node, replace(record, generation=record.generation + 1))
+        except OSError:
+            self._ctx.integrity_event("undo-failed", node.inode, "the directory's record may name another place")
 
     def write_record(self, node: Node, record: DirectoryRecord) -> None:
         """Overwrite the record of an existing directory with the next generation of it."""
@@ -103,6 +115,8 @@ class Places:
         fd = self._tree.open_record(node, writable=True)
         try:
             store.pwrite(fd, sealed, 0)
+            if len(record.name) > DIRECT_NAME_MAX:
+                store.write_out(fd, FRAME_SIZE)  # Nothing else has the text of the name.
         finally:
             store.close(fd)
 

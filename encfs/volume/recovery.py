@@ -13,19 +13,25 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from encfs.core import frames, symlinks
+from encfs.core import symlinks
 from encfs.crypto import rng
 from encfs.errors import DataError, SizeError
 from encfs.format.directory import DirectoryRecord
 from encfs.format.frame import FrameKind
 from encfs.format.header import HeaderFlag
-from encfs.format.limits import DIRECT_NAME_MAX, FRAME_SIZE, LINK_SUFFIX, RECORD_NAME, TEMP_PREFIX
+from encfs.format.limits import DIRECT_NAME_MAX, FRAME_SIZE, LINK_SUFFIX, RECORD_NAME, TEMP_PREFIX, XATTR_NAME
+from encfs.store.base import Where
 from encfs.units import DirId, LowerName
+from encfs.volume.attributes import NO_STORE
 from encfs.volume.changes import Changes
 from encfs.volume.context import Context, logger
 from encfs.volume.file import OpenFile
 from encfs.volume.node import Node
+from encfs.volume.rebuild import ask_children
 from encfs.volume.tree import Tree, is_long
+
+# What a medium writes whole or not at all (FORMAT.md section 11): a header never written has no cell beside it.
+_ATOMIC_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,8 @@ class Recovery:
             self._objects += 1
             stat = store.stat(self._tree.dirfd(node), lower)
             child = Node(stat.st_ino, node, lower)
+            if child.in_file and not stat_module.S_ISREG(stat.st_mode):
+                continue  # Foreign: only a file can be a symlink in a file. No place would ever be right for it.
             try:
                 if stat_module.S_ISDIR(stat.st_mode):
                     subdirectories.append(child)
@@ -250,75 +258,54 @@ class Recovery:
         return record
 
     def _dir_id_from_children(self, node: Node) -> DirId:
-        store = self._ctx.store
-        told: Counter[DirId] = Counter()
-        unreadable = 0
-        never_finished = []
-        dirfd = self._tree.dirfd(node)
-        for name in store.list(dirfd):
-            if name.startswith(b"cloakfs."):
-                continue
-            stat = store.stat(dirfd, name)
-            if stat_module.S_ISREG(stat.st_mode) and stat.st_size == 0:
-                never_finished.append(name)
-                continue
-            child = Node(0, node, LowerName(name))
-            try:
-                told[self._parent_named_by(node, child)] += 1
-            except (DataError, OSError):
-                unreadable += 1
-        if told:
-            return told.most_common(1)[0][0]
-        if unreadable:
+        told = ask_children(self._tree, node)
+        if told.dir_id is not None:
+            return told.dir_id
+        if told.unreadable:
             raise SizeError("no child of a directory without a record names its id")
-        for name in never_finished:
+        for name in told.never_finished:
             # Creates that did not even write a header: without the id of the directory not even their names are left.
-            store.unlink(dirfd, name)
+            self._ctx.store.unlink(self._tree.dirfd(node), name)
             self._repaired["created"] += 1
+        self._drop_attributes((self._tree.dirfd(node), b"."))
         return DirId(rng.random_bytes(16))
-
-    def _parent_named_by(self, node: Node, child: Node) -> DirId:
-        store, dirfd = self._ctx.store, self._tree.dirfd(node)
-        if stat_module.S_ISDIR(store.stat(dirfd, child.lower_name).st_mode):
-            return self._tree.read_record(child).parent
-        fd = store.open(dirfd, child.lower_name, os.O_RDONLY)
-        try:
-            raw = store.pread(fd, FRAME_SIZE, 0)
-        finally:
-            store.close(fd)
-        if len(raw) != FRAME_SIZE:
-            raise SizeError("shorter than a header")
-        header = frames.open_header(self._ctx.ring, raw)
-        names = self._ctx.ring.active.names
-        if names.seal(header.parent, header.name) != child.lower_name.removesuffix(LINK_SUFFIX):
-            raise SizeError("the header names another place")
-        return header.parent
 
     # -- files and symlinks -----------------------------------------------------------------------------------
 
     def _file(self, parent: Node, node: Node, stat: os.stat_result) -> None:
-        store = self._ctx.store
         if stat.st_size < FRAME_SIZE:
-            self._finish_create(parent, node)
+            self._finish_create(parent, node, stat)
             return
+        store = self._ctx.store
         fd = store.open(self._tree.dirfd(parent), node.lower_name, os.O_RDONLY)
-        writable = False
         try:
+            if not any(store.pread(fd, _ATOMIC_SIZE, 0)):
+                self._finish_create(parent, node, stat)
+                return
             file = OpenFile.load(self._ctx, fd, node.inode, writable=False)
             wrong_size, wrong_place = file.dirty, self._misplaced(parent, node, file)
-            if wrong_size or wrong_place:
-                store.close(fd)
-                fd = store.open_writable(self._tree.dirfd(parent), node.lower_name)
-                file.fd, file.writable, writable = fd, True, True
-            if wrong_size:
-                file.settle()
-                self._repaired["size"] += 1
-            if wrong_place:
-                self._repair_file_place(parent, node, file)
+            wrong_links = stat.st_nlink > 1 and not file.header.flags & HeaderFlag.MULTI
+            if not (wrong_size or wrong_place or wrong_links):
+                file.found_in_place()
+                return
+            file.fd, file.writable = store.open_writable(self._tree.dirfd(parent), node.lower_name), True
+            try:
+                self._repair_file(parent, node, file, wrong_size=wrong_size, wrong_links=wrong_links)
+            finally:
+                store.close(file.fd)
         finally:
             store.close(fd)
-        if writable:
-            logger.info("recovered: inode=%d size=%s place=%s", node.inode, wrong_size, wrong_place)
+        logger.info("recovered: inode=%d size=%s place=%s", node.inode, wrong_size, wrong_place or wrong_links)
+
+    def _repair_file(self, parent: Node, node: Node, file: OpenFile, *, wrong_size: bool, wrong_links: bool) -> None:
+        if wrong_size:
+            file.settle()
+            self._repaired["size"] += 1
+        if wrong_links:
+            file.set_place(file.header.parent, file.header.name, flags=file.header.flags | HeaderFlag.MULTI)
+            self._repaired["place"] += 1
+        if self._misplaced(parent, node, file):
+            self._repair_file_place(parent, node, file)
 
     def _misplaced(self, parent: Node, node: Node, file: OpenFile) -> bool:
         header = file.header
@@ -339,7 +326,7 @@ class Recovery:
         file.set_place(parent_id, name)
         self._repaired["place"] += 1
 
-    def _finish_create(self, parent: Node, node: Node) -> None:
+    def _finish_create(self, parent: Node, node: Node, stat: os.stat_result) -> None:
         """A file without a header: its create was cut short, so it becomes the empty file it was to be.
 
         What had a long name goes, because the text of it is lost, and so does a symlink, which is never empty.
@@ -349,15 +336,31 @@ class Recovery:
         name = None if is_long(base) else self._ctx.ring.active.names.open(parent_id, base)
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
         if name is None or node.in_file:
-            if store.stat(dirfd, node.lower_name).st_size:
+            if 0 < stat.st_size < FRAME_SIZE:
                 raise SizeError("no header under a long name or the name of a symlink")
             store.unlink(dirfd, node.lower_name)
             self._repaired["created"] += 1
             return
+        header = self._changes.new_header(FrameKind.FILE, parent_id, name)
+        if stat.st_nlink > 1:
+            header = replace(header, flags=HeaderFlag.MULTI)
         fd = store.open_writable(dirfd, node.lower_name)
-        file = OpenFile.new(self._ctx, fd, node.inode, self._changes.new_header(FrameKind.FILE, parent_id, name))
-        file.close()
+        file = OpenFile.new(self._ctx, fd, node.inode, header)
+        try:
+            if stat.st_size:
+                store.truncate(fd, 0)
+            self._drop_attributes((fd, None))
+        finally:
+            file.close()
         self._repaired["created"] += 1
+
+    def _drop_attributes(self, where: Where) -> None:
+        """Attributes are sealed under an id that is lost, and nothing has confirmed them."""
+        try:
+            self._ctx.store.removexattr(where, XATTR_NAME)
+        except OSError as exc:
+            if exc.errno not in NO_STORE:
+                raise
 
     def _symlink(self, parent: Node, node: Node) -> None:
         lower = self._ctx.store.readlink(self._tree.dirfd(parent), node.lower_name)

@@ -6,12 +6,16 @@ permissions, which are the kernel's.
 
 from __future__ import annotations
 
+import os
 import stat as stat_module
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EISDIR, ENOENT, ENOTDIR, ENOTEMPTY
 
-from encfs.format.limits import RECORD_NAME, TEMP_PREFIX
+from encfs.core import frames
+from encfs.errors import DataError
+from encfs.format.header import FileHeader
+from encfs.format.limits import FRAME_SIZE, LINK_SUFFIX, RECORD_NAME, TEMP_PREFIX
 from encfs.volume.node import Node
 from encfs.volume.places import Places, error, temporary_name
 from encfs.volume.tree import Found
@@ -39,8 +43,10 @@ class Removal(Places):
     def losing_name(self, parent: Node, found: Found | None) -> Iterator[None]:
         """Around the lower calls that remove or replace an entry: its node, if anybody knows it, lives on without."""
         node = None if found is None else self._tree.nodes.find(found.stat.st_ino)
+        doomed = None if found is None else self._header_to_forget(node, parent, found)
         if node is None or found is None:
             yield
+            self._note_removed(doomed)
             return
         kept = self._open_to_keep(node, parent, found)
         try:
@@ -49,10 +55,13 @@ class Removal(Places):
             if kept is not None:
                 self._ctx.store.close(kept)
             raise
+        self._note_removed(doomed)
         node.remove_place(parent, found.lower_name)
         if found.stat.st_nlink <= 1 or stat_module.S_ISDIR(found.stat.st_mode):
             node.parent = None
             node.ghost = found.stat
+            if node.file is not None:
+                node.file.nameless = True
             self._tree.directories.forget(node)
         if kept is not None:
             if node.parent is None:
@@ -60,6 +69,42 @@ class Removal(Places):
             else:
                 self._ctx.store.close(kept)
         self._tree.nodes.drop_if_unused(node)
+
+    def _header_to_forget(self, node: Node | None, parent: Node, found: Found) -> FileHeader | None:
+        """The header of a file that is about to lose its last name, for the host's memory (FORMAT.md section 13).
+
+        None where the header does not open or names another place: the removal of a forged or copied file must not
+        make the true one, whose id it bears, a deleted one. On tmpfs an unlink takes 25 microseconds of processor time
+        with this and 7 without.
+        """
+        ctx, stat = self._ctx, found.stat
+        if ctx.freshness is None or stat.st_nlink > 1 or not stat_module.S_ISREG(stat.st_mode):
+            return None
+        if node is not None and node.file is not None:
+            header = node.file.header
+        else:
+            try:
+                header = self._read_header(parent, found)
+            except (DataError, OSError):
+                return None
+        base = found.lower_name.removesuffix(LINK_SUFFIX)
+        try:
+            here = self._tree.dir_id(parent)
+        except (DataError, OSError):
+            return None
+        return header if header.parent == here and ctx.ring.active.names.seal(here, header.name) == base else None
+
+    def _read_header(self, parent: Node, found: Found) -> FileHeader:
+        store = self._ctx.store
+        fd = store.open(self._tree.dirfd(parent), found.lower_name, os.O_RDONLY)
+        try:
+            return frames.open_header(self._ctx.ring, store.pread(fd, FRAME_SIZE, 0))
+        finally:
+            store.close(fd)
+
+    def _note_removed(self, header: FileHeader | None) -> None:
+        if header is not None and self._ctx.freshness is not None:
+            self._ctx.freshness.removed(header.epoch, header.fid, header.generation)
 
     def _open_to_keep(self, node: Node, parent: Node, found: Found) -> int | None:
         if not node.lookups:

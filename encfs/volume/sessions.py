@@ -6,21 +6,25 @@ Owns: the lock file, session records, the answer to "was there a crash". Must no
 from __future__ import annotations
 
 import os
+import re
 import socket
+import stat as stat_module
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from encfs.core import frames
 from encfs.core.keys import KeyRing
 from encfs.crypto import rng
 from encfs.errors import DataError, VolumeInUseError
-from encfs.format.limits import FRAME_SIZE, HOST_MAX, LOCK_NAME, MOUNTPOINT_MAX, SESSIONS_KEPT, SESSIONS_NAME
+from encfs.format.limits import FRAME_SIZE, HOST_MAX, LOCK_NAME, MOUNTPOINT_MAX, SESSIONS_KEPT, SESSIONS_NAME, U64_MAX
 from encfs.format.session import SessionRecord, SessionState, new_session_id
-from encfs.store.atomic import sync_directory
+from encfs.store.atomic import sync_directory, sync_file
 from encfs.store.base import Store
 from encfs.units import SessionId
 
-_RECORD_NAME_SIZE = 32
+_RECORD_NAME = re.compile(rb"[0-9a-f]{32}")
 
 
 def _now_ms() -> int:
@@ -36,21 +40,40 @@ class Sessions:
         self._dirfd = store.open_directory(root_fd, SESSIONS_NAME)
         self._lock_fd = -1
         self._current: SessionRecord | None = None
+        # Id of the newest checkpoint, empty for none.
+        self.checkpoint = b""
+        # Told of every record that this process has fsynced.
+        self.on_durable: Callable[[SessionRecord], None] = lambda _: None
 
     def records(self) -> list[SessionRecord]:
         """All records that authenticate, oldest first.
 
         One that does not is skipped: a forged record could only hide a crash, and then the strict rule holds.
         """
-        found = []
+        return self.survey()[0]
+
+    def survey(self) -> tuple[list[SessionRecord], set[SessionId]]:
+        """All records that authenticate, oldest first, and the ids of those that do not."""
+        found, damaged = [], set()
         for name in self._store.list(self._dirfd):
-            if len(name) == _RECORD_NAME_SIZE:
+            if _RECORD_NAME.fullmatch(name):
                 record = self._read(name)
                 if record is not None:
                     found.append(record)
-        return sorted(found, key=lambda record: record.session)
+                else:
+                    damaged.add(SessionId(bytes.fromhex(name.decode())))
+        return sorted(found, key=lambda record: record.session), damaged
+
+    def make_durable(self) -> None:
+        """Bring the records, whoever wrote them, to the medium."""
+        for name in self._store.list(self._dirfd):
+            if _RECORD_NAME.fullmatch(name):
+                sync_file(self._store, self._dirfd, name)
+        sync_directory(self._store, self._dirfd)
 
     def _read(self, name: bytes) -> SessionRecord | None:
+        if not stat_module.S_ISREG(self._store.stat(self._dirfd, name).st_mode):
+            return None
         fd = self._store.open(self._dirfd, name, os.O_RDONLY)
         try:
             raw = self._store.pread(fd, FRAME_SIZE, 0)
@@ -68,11 +91,9 @@ class Sessions:
         Raises:
             VolumeInUseError: another process is; the text names its host and process id.
         """
-        fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDWR | os.O_CREAT)
-        if not self._store.try_lock(fd):
-            self._store.close(fd)
+        self._lock_fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDWR | os.O_CREAT)
+        if not self._store.try_lock(self._lock_fd):
             raise VolumeInUseError(self._who_has_it(), hint="Lock it there first: cloakfs lock MOUNTPOINT")
-        self._lock_fd = fd
 
     def _who_has_it(self) -> str:
         opened = [record for record in self.records() if record.state is SessionState.OPEN]
@@ -94,29 +115,39 @@ class Sessions:
             VolumeInUseError: a writer is at work.
         """
         try:
-            fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDONLY)
+            self._lock_fd = self._store.open(self._dirfd, LOCK_NAME, os.O_RDONLY)
         except FileNotFoundError:
             return
-        if not self._store.try_lock(fd, shared=True):
-            self._store.close(fd)
+        if not self._store.try_lock(self._lock_fd, shared=True):
             raise VolumeInUseError(self._who_has_it(), hint="Lock it there first: cloakfs lock MOUNTPOINT")
-        self._lock_fd = fd
 
     def begin(self, mountpoint: bytes) -> SessionId:
-        """Write and fsync the OPEN record of this process."""
-        now = _now_ms()
+        """Write and fsync the OPEN record of this process.
+
+        Its id is larger than all that are there, that of the newest checkpoint included, also where clocks disagree:
+        the order of ids is the order of use.
+        """
+        known = [self.checkpoint, *(record.session for record in self.records())]
+        newest = max(int.from_bytes(one[:8], "big") for one in known)
+        started = min(max(_now_ms(), newest + 1), U64_MAX)
         record = SessionRecord(
             epoch=self._ring.active.epoch,
-            session=new_session_id(now, rng.random_bytes(8)),
+            session=new_session_id(started, rng.random_bytes(8)),
             state=SessionState.OPEN,
-            started_ms=now,
+            started_ms=started,
             pid=os.getpid(),
             uid=os.getuid(),
             host=os.fsencode(socket.gethostname())[:HOST_MAX],
             mountpoint=mountpoint[:MOUNTPOINT_MAX],
         )
-        self._write(record, os.O_CREAT | os.O_EXCL)
+        try:
+            self._write(record, os.O_CREAT | os.O_EXCL)
+        except OSError:
+            with suppress(OSError):  # Each try on a full disk would leave one more empty record.
+                self._store.unlink(self._dirfd, record.session.hex().encode())
+            raise
         sync_directory(self._store, self._dirfd)
+        self.on_durable(record)
         self._current = record
         return record.session
 
@@ -138,23 +169,33 @@ class Sessions:
     def recovered(self, records: list[SessionRecord]) -> None:
         """Mark crashed sessions as RECOVERED: the strict rule is back."""
         for record in records:
-            self._write(replace(record, state=SessionState.RECOVERED, ended_ms=_now_ms()), 0)
+            self._end(record, SessionState.RECOVERED)
+
+    def _end(self, record: SessionRecord, state: SessionState) -> None:
+        ended = replace(record, state=state, ended_ms=_now_ms())
+        self._write(ended, 0)
+        self.on_durable(ended)
 
     def end(self) -> None:
         """Write CLEAN for this process's session and delete old records. Everything else is on the disk by now."""
         if self._current is not None:
-            self._write(replace(self._current, state=SessionState.CLEAN, ended_ms=_now_ms()), 0)
+            # A filesystem that a program serves (FUSE) is not told of syncfs; by fsync it learns to write everything.
+            sync_directory(self._store, self._dirfd)
+            self._end(self._current, SessionState.CLEAN)
             self._current = None
             self._prune()
 
     def _prune(self) -> None:
         ended = [record for record in self.records() if record.state is not SessionState.OPEN]
         for record in ended[:-SESSIONS_KEPT]:
+            if record.state is SessionState.RECOVERED and self.checkpoint and record.session > self.checkpoint:
+                continue  # Whoever compares with the checkpoint has to know of the crash.
             self._store.unlink(self._dirfd, record.session.hex().encode())
 
     def close(self) -> None:
         """Give the lock back and close the folder."""
         for fd in (self._lock_fd, self._dirfd):
             if fd >= 0:
-                self._store.close(fd)
+                with suppress(OSError):  # Nothing was written through these; a dead medium has it fail all the same.
+                    self._store.close(fd)
         self._lock_fd = self._dirfd = -1

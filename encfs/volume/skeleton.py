@@ -49,21 +49,28 @@ def open_root(path: bytes) -> tuple[Store, int]:
 
 
 def read_copies(store: Store, root_fd: int) -> list[bytes]:
-    """The bytes of each config copy that is there.
+    """The bytes of each config copy that can be read.
 
     Raises:
         NotAVolumeError: there is none.
+        OSError: there is one, but none can be read.
     """
     copies = []
+    failure: OSError | None = None
     for name in (CONFIG_NAME, CONFIG_BAK_NAME):
         try:
             fd = store.open(root_fd, name, os.O_RDONLY)
+            try:
+                copies.append(store.pread(fd, CONFIG_MAX + 1024, 0))
+            finally:
+                store.close(fd)
         except FileNotFoundError:
             continue
-        try:
-            copies.append(store.pread(fd, CONFIG_MAX + 1024, 0))
-        finally:
-            store.close(fd)
+        except OSError as exc:
+            # A bad sector, or something that is no file: the other copy is there for that.
+            failure = failure or exc
+    if not copies and failure is not None:
+        raise failure
     if not copies:
         raise NotAVolumeError("this directory holds no cloakfs volume", hint="Make one with: cloakfs create VOLUME")
     return copies

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from errno import EIO, ENOENT, ESTALE
 
 from encfs.core import symlinks
-from encfs.errors import DataError, FormatError, PlaceError
+from encfs.errors import DataError, FormatError, PlaceError, RollbackError
 from encfs.format.frame import FrameKind
 from encfs.format.header import HeaderFlag
 from encfs.format.limits import LINK_SUFFIX
@@ -59,11 +59,13 @@ class Tree(Lookup):
             self.check_file_place(node, file)
         except DataError as exc:
             self.ctx.store.close(fd)
-            self.ctx.integrity_event("file", node.inode, str(exc))
+            self.ctx.integrity_event("rollback" if isinstance(exc, RollbackError) else "file", node.inode, str(exc))
             raise
         except BaseException:
             self.ctx.store.close(fd)
             raise
+        if not self.ctx.tolerant:
+            file.found_in_place()
         return file
 
     def _open_lower(self, node: Node, *, writable: bool) -> tuple[int, bool]:

@@ -13,19 +13,31 @@ from dataclasses import dataclass
 
 from encfs.core import symlinks
 from encfs.core.cells import CellError
-from encfs.errors import DataError, PlaceError, SizeError
-from encfs.format.limits import LINK_SUFFIX, RECORD_NAME, SESSIONS_NAME, TEMP_PREFIX
+from encfs.errors import DataError, PlaceError, RollbackError, SizeError
+from encfs.format.limits import CHECKPOINTS_NAME, LINK_SUFFIX, RECORD_NAME, SESSIONS_NAME, TEMP_PREFIX
 from encfs.units import LowerName
 from encfs.volume.file import OpenFile
-from encfs.volume.findings import Finding, Severity
+from encfs.volume.findings import Code, Finding, Severity
+from encfs.volume.lost_found import is_kept
 from encfs.volume.node import Node
 from encfs.volume.tree import is_long
 from encfs.volume.volume import Volume
 
-__all__ = ["Finding", "Progress", "Reading", "Severity", "Step", "Summary", "Verifier"]
+__all__ = ["Code", "Finding", "Progress", "Reading", "Severity", "Step", "Summary", "Verifier"]
 
 _STEP = 1 << 20
-_OURS = (b"cloakfs.volume", b"cloakfs.volume.bak", RECORD_NAME, SESSIONS_NAME)
+
+# What an exception means for each kind of object: it is elsewhere, its size is wrong, it does not authenticate.
+_CODES = {
+    "file": (Code.FILE_MOVED, Code.FILE_SIZE, Code.FILE_DAMAGED),
+    "directory": (Code.DIRECTORY_MOVED, Code.DIRECTORY_SIZE, Code.DIRECTORY_DAMAGED),
+    "symlink": (Code.SYMLINK_MOVED, Code.SYMLINK_DAMAGED, Code.SYMLINK_DAMAGED),
+    "attributes": (Code.ATTRIBUTES_DAMAGED,) * 3,
+    "entry": (Code.ENTRY_DAMAGED,) * 3,
+}
+# What a damaged file may still be found to have where repair has put it.
+_KEPT = (Code.CELL_DAMAGED, Code.FILE_SIZE)
+_OURS = (b"cloakfs.volume", b"cloakfs.volume.bak", RECORD_NAME, SESSIONS_NAME, CHECKPOINTS_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,7 @@ class Verifier:
         self._counts: Counter[str] = Counter()
         self._findings: Counter[str] = Counter()
         self._totals = (0, 0)
-        self._seen: set[int] = set()
+        self._seen: set[tuple[int, bool]] = set()
         self._pending: list[tuple[Node, bytes]] = []
         self._unreadable: Node | None = None
 
@@ -100,9 +112,12 @@ class Verifier:
         starts = [(self._volume.resolve(path, follow=False), path.strip(b"/")) for path in self._paths]
         self._totals = self._estimate(starts)
         yield self._progress()
+        if self._volume.rollback is not None:
+            self._findings[Severity.ERROR] += 1
+            yield Finding.of(Code.VOLUME_ROLLBACK, b"", b".", self._volume.rollback)
         for node, path in starts:
             self._enqueue(node, path)
-        while self._pending:
+        while self._pending and not self._stopped():
             node, path = self._pending.pop()
             try:
                 for item in self._object(node, path):
@@ -111,7 +126,19 @@ class Verifier:
                     yield item
             finally:
                 self._tree.nodes.forget(node.inode, 1)
+        for item in self._afterwards():
+            if isinstance(item, Finding):
+                self._findings[item.severity] += 1
+            yield item
         yield self._progress()
+
+    def _stopped(self) -> bool:
+        """Whether the walk ends early (``scrub.py``)."""
+        return False
+
+    def _afterwards(self) -> Iterator[Step]:
+        """What comes after the walk (``scrub.py``)."""
+        return iter(())
 
     def _enqueue(self, node: Node, path: bytes) -> None:
         """Look at an object later. Counted like a reference of the kernel: a rename meanwhile moves this very node."""
@@ -157,18 +184,21 @@ class Verifier:
             here = here.parent
         return b"/".join(reversed(parts)) or b"."
 
-    def _error(self, code: str, node: Node, path: bytes, detail: str) -> Finding:
-        return Finding(Severity.ERROR, code, path, self._lower_path(node), detail)
+    def _found(self, code: Code, node: Node, path: bytes, detail: str) -> Finding:
+        return Finding.of(code, path, self._lower_path(node), detail)
 
     def _failure(self, node: Node, path: bytes, exc: Exception, what: str) -> Finding:
         """The finding for an exception met while reading one object."""
+        moved, size, damaged = _CODES[what]
+        if isinstance(exc, RollbackError):
+            return self._found(Code.FILE_ROLLBACK, node, path, str(exc))
         if isinstance(exc, PlaceError):
-            return self._error(f"{what}-moved", node, path, str(exc))
+            return self._found(moved, node, path, str(exc))
         if isinstance(exc, SizeError):
-            return self._error(f"{what}-size", node, path, str(exc))
+            return self._found(size, node, path, str(exc))
         if isinstance(exc, OSError):
-            return self._error("lower-io", node, path, f"the backing store says: {exc.strerror}")
-        return self._error(f"{what}-damaged", node, path, str(exc))
+            return self._found(Code.LOWER_IO, node, path, f"the backing store says: {exc.strerror}")
+        return self._found(damaged, node, path, str(exc))
 
     def _object(self, node: Node, path: bytes) -> Iterator[Step]:
         if node.ghost is not None:
@@ -213,20 +243,13 @@ class Verifier:
 
     def _fixed_name(self, node: Node, path: bytes, lower: bytes) -> Iterator[Finding]:
         if lower.startswith(TEMP_PREFIX):
-            yield Finding(
-                Severity.INFO,
-                "temporary",
-                path,
-                self._lower_path(node, lower),
-                "left by an unfinished operation; removed by the next recovery",
-            )
+            detail = "left by an unfinished operation; removed by the next recovery"
+            yield Finding.of(Code.TEMPORARY, path, self._lower_path(node, lower), detail)
         elif lower != RECORD_NAME and (node is not self._tree.root or lower not in _OURS):
             yield self._foreign(node, path, lower)
 
     def _foreign(self, node: Node, path: bytes, lower: bytes) -> Finding:
-        return Finding(
-            Severity.WARNING, "foreign", path, self._lower_path(node, lower), "not an entry that cloakfs made here"
-        )
+        return Finding.of(Code.FOREIGN, path, self._lower_path(node, lower), "not an entry that cloakfs made here")
 
     def _entry(self, parent: Node, path: bytes, lower: LowerName) -> Iterator[Step]:
         if parent.ghost is not None:
@@ -239,7 +262,7 @@ class Verifier:
         except DataError as exc:
             if is_long(lower):
                 # The text of a long name is in the header or record that does not open, or names another place.
-                yield Finding(Severity.ERROR, "entry-damaged", path, self._lower_path(parent, lower), str(exc))
+                yield Finding.of(Code.ENTRY_DAMAGED, path, self._lower_path(parent, lower), str(exc))
             else:
                 yield self._foreign(parent, path, lower)
             return
@@ -261,11 +284,21 @@ class Verifier:
     # -- files ---------------------------------------------------------------------------------------------
 
     def _file(self, node: Node, path: bytes, stat: os.stat_result) -> Iterator[Step]:
+        kept = is_kept(path)
         if stat.st_nlink > 1:
-            if stat.st_ino in self._seen:
+            if (stat.st_ino, kept) in self._seen:
                 return
-            self._seen.add(stat.st_ino)
+            self._seen.add((stat.st_ino, kept))
         self._counts["symlinks" if node.in_file else "files"] += 1
+        told = False
+        for item in self._content(node, path):
+            if not (kept and isinstance(item, Finding) and item.code in _KEPT):
+                yield item
+            elif not told:
+                told = True
+                yield self._found(Code.KEPT_DAMAGED, node, path, f"put here by a repair; {item.detail}")
+
+    def _content(self, node: Node, path: bytes) -> Iterator[Step]:
         try:
             file = self._tree.open_file(node, writable=False)
         except (DataError, OSError) as exc:
@@ -274,7 +307,7 @@ class Verifier:
             return
         file.handles += 1
         if file.damaged_size:
-            yield self._error("file-size", node, path, "longer or shorter than its header says")
+            yield self._found(Code.FILE_SIZE, node, path, "longer or shorter than its header says")
         try:
             yield from self._cells(node, path)
         finally:
@@ -289,7 +322,7 @@ class Verifier:
             try:
                 count = len(node.file.read(offset, _STEP))
             except CellError as exc:
-                yield self._error("cell-damaged", node, path, str(exc))
+                yield self._found(Code.CELL_DAMAGED, node, path, str(exc))
                 # The careful path opened the cells before it, in order.
                 end = node.file.size
                 count = max(min(int(geometry.start_of(exc.index + 1)), end), offset + 1) - offset

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from errno import EROFS
 from types import TracebackType
 from typing import Self
@@ -16,11 +17,15 @@ from encfs.core import config as core_config
 from encfs.errors import LowerIOError, ReadOnlyError
 from encfs.format.config import Config, Kdf, SlotKind
 from encfs.format.geometry import Geometry
+from encfs.format.session import SessionRecord
 from encfs.store.base import Store
+from encfs.volume import medium
 from encfs.volume.attributes import AttributeStore
 from encfs.volume.changes import Changes
+from encfs.volume.checkpoint import newest_authentic_id
 from encfs.volume.context import Context
 from encfs.volume.file import OpenFile
+from encfs.volume.freshness import VolumeMemory, look_back
 from encfs.volume.paths import PathAccess
 from encfs.volume.recovery import Recovery, RecoveryReport
 from encfs.volume.sessions import Sessions
@@ -39,12 +44,15 @@ class Volume(PathAccess):
         config: the authenticated config.
         ctx, tree, changes, attributes: the parts, for FUSE and ``verify``.
         recovery: what was repaired after a crash, None if there was none.
+        memory: what this host remembers of the volume, None if nobody gave one.
+        rollback: why the volume is older than what is remembered, None if it is not; only where it is open for reading.
     """
 
     def __init__(self, store: Store, root_fd: int, unlocked: core_config.UnlockedConfig, *, read_only: bool) -> None:
         self._store = store
         self._root_fd = root_fd
         self.config = unlocked.config
+        self.config_digest = unlocked.digest
         self.ctx = Context(
             store=store,
             ring=unlocked.ring,
@@ -57,6 +65,8 @@ class Volume(PathAccess):
         self.changes = Changes(self.tree, self.attributes)
         self.sessions = Sessions(store, unlocked.ring, root_fd)
         self.recovery: RecoveryReport | None = None
+        self.memory: VolumeMemory | None = None
+        self.rollback: str | None = None
         self._closed = False
 
     # -- life ------------------------------------------------------------------------------------------
@@ -99,6 +109,7 @@ class Volume(PathAccess):
         mountpoint: bytes = b"",
         progress: Progress | None = None,
         store: Store | None = None,
+        freshness: VolumeMemory | None = None,
     ) -> Volume:
         """Open a volume with a passphrase or recovery key; after a crash, repair what the crash left.
 
@@ -110,8 +121,10 @@ class Volume(PathAccess):
             mountpoint: recorded for whoever finds the volume in use.
             progress: called with a phase name and a count while recovery walks the tree.
             store: another backing store (tests).
+            freshness: the memory of this host; without it older state is not noticed (FORMAT.md section 13).
 
         Raises:
+            VolumeRollbackError: the volume is older than what is remembered, and nothing was written.
             UnlockError, ConfigError, VolumeInUseError, MemoryShortError, OSError.
         """
         local, root_fd = open_root(path)
@@ -123,7 +136,9 @@ class Volume(PathAccess):
             os.close(root_fd)
             raise
         try:
+            volume.memory = freshness
             volume._start(mountpoint, progress)
+            volume._release_memory()  # A mount forks now.
         except BaseException:
             volume._abandon()
             raise
@@ -132,7 +147,9 @@ class Volume(PathAccess):
     def _start(self, mountpoint: bytes, progress: Progress | None) -> None:
         if self.ctx.read_only:
             self.sessions.lock_for_reading()
-            self.ctx.tolerant = bool(self.sessions.crashed())
+            if self.memory is not None:
+                look_back(self, self.memory)
+            self._tolerate(self.sessions.crashed())
             return
         try:
             self.sessions.lock()
@@ -140,16 +157,32 @@ class Volume(PathAccess):
             if exc.errno != EROFS:
                 raise
             raise ReadOnlyError("the backing store is read-only", hint="Mount it with --read-only.") from exc
+        if self.memory is not None:
+            look_back(self, self.memory)
+            self.sessions.on_durable = self.memory.remember_session
         crashed = self.sessions.crashed()
+        self.sessions.checkpoint = newest_authentic_id(self.ctx, self._root_fd)
         self.ctx.session = self.sessions.begin(mountpoint)
         if crashed:
-            self.ctx.tolerant = True
+            self._tolerate(crashed)
             self.recovery = Recovery(self.ctx, self.tree, self.changes).run(progress)
             self._store.syncfs(self._root_fd)
             self.sessions.recovered(crashed)
-            self.ctx.tolerant = False
+            if self.memory is not None:
+                self.memory.all_durable()
+            self._tolerate([])
+
+    def _tolerate(self, crashed: list[SessionRecord]) -> None:
+        """Take what these sessions can have left as a crash's doing (FORMAT.md section 11)."""
+        self.ctx.tolerant = bool(crashed)
+        self.ctx.crashed = frozenset(record.session for record in crashed)
+
+    def _release_memory(self) -> None:
+        if self.memory is not None:
+            self.memory.release()
 
     def _abandon(self) -> None:
+        self._release_memory()
         self.tree.directories.close()
         self.sessions.close()
         os.close(self._root_fd)
@@ -163,6 +196,13 @@ class Volume(PathAccess):
     def root_fd(self) -> int:
         """Descriptor of the volume directory."""
         return self._root_fd
+
+    def renew(self) -> None:
+        """Forget all that is remembered of the tree, in which repair has moved things below. No file may be open."""
+        self.tree.directories.close()
+        self.tree = Tree(self.ctx, self._root_fd, self.config.root_dir_id)
+        self.attributes = AttributeStore(self.tree)
+        self.changes = Changes(self.tree, self.attributes)
 
     def settle(self) -> None:
         """Bring the lower files of all open files in line, as their close would."""
@@ -178,17 +218,51 @@ class Volume(PathAccess):
         """Close every file, make all of it durable, record CLEAN, give the lock back.
 
         Raises:
+            MediumGoneError: there is no medium to write to.
             OSError: something could not be written; then the session stays OPEN, so the next unlock checks.
         """
         if self._closed:
             return
         try:
+            if self.ctx.gone:
+                raise medium.gone_error()
             self._close_files()
             if not self.ctx.read_only:
                 self._store.syncfs(self._root_fd)
                 self.sessions.end()
+                if self.memory is not None:
+                    self.memory.all_durable()
+        except (OSError, LowerIOError) as exc:
+            if not self.ctx.gone and medium.may_be_gone(exc) and self.medium_is_gone():
+                raise medium.gone_error() from exc
+            raise
         finally:
+            self._discard_files()
+            if self.memory is not None:
+                self.memory.flush()
             self._abandon()
+
+    def _discard_files(self) -> None:
+        """Close what :meth:`_close_files` could not. That it could not be written is known by now."""
+        for node in self.tree.open_nodes():
+            if node.file is not None:
+                with suppress(OSError):
+                    node.file.close(discard=True)
+                node.file = None
+
+    def medium_is_gone(self) -> bool:
+        """Ask the medium, which may take as long as the kernel needs to give up. For any thread."""
+        return medium.is_gone(self._store, self._root_fd)
+
+    def lose_medium(self) -> None:
+        """The medium went away: drop keys, plaintext and attributes. After that only :meth:`close` works."""
+        if self.memory is not None:
+            self.memory.forget_keys()
+        self.ctx.forget()
+        for node in self.tree.nodes:
+            node.attributes = None
+            if node.file is not None:
+                node.file.forget()
 
     def _close_files(self) -> None:
         failure: OSError | None = None
