@@ -9,58 +9,22 @@ from __future__ import annotations
 import json
 import os
 import random
-import selectors
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from encfs.errors import ExitCode, VolumeInUseError
 from encfs.volume import Volume
+from tests.support.killing import REPAIRS, Running, Said, Say, Worker, listen_until, status, steps, sync
 from tests.support.linux import error_of
 from tests.support.mounting import SECRET, MountedVolume, cloakfs, is_mounted, wait_for
 from tests.support.volumes import pattern
 
 ROUNDS = 10
-REPAIRS = {"created", "size", "place", "record", "temporary"}
-Say = Callable[..., None]
-
-
-class Said(NamedTuple):
-    """What a worker has said: the last step it began, the last one it called done."""
-
-    begun: int
-    done: int
-
-
-class Worker(NamedTuple):
-    """A program (it never ends by itself), and what must be true of its directory afterwards."""
-
-    run: Callable[[Path, Say], None]
-    check: Callable[[Path, Said], None]
-
-
-def steps(say: Say) -> Iterator[int]:
-    """Number the steps; each is begun when it is asked for, and done when the next one is."""
-    number = 0
-    while True:
-        say("b", number)
-        yield number
-        say("d", number)
-        number += 1
-
-
-def sync(path: Path) -> None:
-    """fsync of a file or directory."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 # -- a log ----------------------------------------------------------------------------------------------------
@@ -281,59 +245,6 @@ WORKERS = {
 # -- running them ---------------------------------------------------------------------------------------------
 
 
-class Running:
-    """A worker's process, and what it has said so far."""
-
-    def __init__(self, worker: Worker, top: Path) -> None:
-        self.worker, self.top = worker, top
-        self._said = b""
-        self.pipe, writer = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self.pipe)
-            try:
-                worker.run(top, lambda *words: os.write(writer, b"%s %d\n" % (words[0].encode(), words[1])))
-            finally:
-                os._exit(0)  # the daemon is gone
-        os.close(writer)
-
-    def listen(self) -> int:
-        """Take what there is to hear; how many lines there are by now."""
-        self._said += os.read(self.pipe, 1 << 16)
-        return self._said.count(b"\n")
-
-    def finish(self) -> Said:
-        """Hear the worker out and wait for its end."""
-        while piece := os.read(self.pipe, 1 << 16):
-            self._said += piece
-        os.close(self.pipe)
-        os.waitpid(self.pid, 0)
-        said = [text.split() for text in self._said.splitlines()]
-        begun = [int(number) for word, number in said if word == b"b"]
-        done = [int(number) for word, number in said if word == b"d"]
-        return Said(max(begun, default=-1), max(done, default=-1))
-
-
-def listen_until(workers: list[Running], lines: int) -> None:
-    """Wait until all workers have begun and together have said so many lines."""
-    with selectors.DefaultSelector() as selector:
-        for one in workers:
-            selector.register(one.pipe, selectors.EVENT_READ, one)
-        heard = dict.fromkeys(workers, 0)
-        while sum(heard.values()) < lines or not all(heard.values()):
-            events = selector.select(60)
-            assert events, "the workers have stopped"
-            for key, _ in events:
-                heard[key.data] = key.data.listen()
-
-
-def status(volume: MountedVolume) -> dict[str, Any]:
-    """What the daemon says about itself."""
-    answer = json.loads(cloakfs("status", str(volume.lower), "--quick", "--json").stdout)
-    mount: dict[str, Any] = answer["volumes"][0]["mount"]
-    return mount
-
-
 @contextmanager
 def second_mountpoint(volume: MountedVolume) -> Iterator[Path]:
     """Another empty directory."""
@@ -392,7 +303,7 @@ def test_killed_while_idle(mounted: MountedVolume) -> None:
     held = (mounted.path / "file-0").open("rb")
     mounted.kill_daemon()
     assert error_of((mounted.path / "file-1").read_bytes) in {"ENOTCONN", "ECONNABORTED"}
-    held.close()
+    assert error_of(held.close) in {"ENOTCONN", "ECONNABORTED"}
     mounted.clear_dead_mount()
     mounted.mount()
     report = status(mounted)["recovery"]

@@ -6,6 +6,7 @@ import os
 from errno import EIO, ENOSPC, EPERM
 from typing import Any
 
+from encfs.store.base import Store
 from encfs.store.local import LocalStore
 
 # Every call that changes something below, in the order of encfs/store/base.py.
@@ -13,6 +14,8 @@ CHANGES = (
     "pwrite", "truncate", "rename", "exchange", "link", "unlink", "mkdir", "rmdir", "symlink", "mknod",
     "chmod", "fchmod", "chown", "fchown", "utime", "futime", "setxattr", "removexattr",
 )  # fmt: skip
+
+STORE_CALLS = frozenset(name for name, call in vars(Store).items() if callable(call) and not name.startswith("_"))
 
 
 def error(code: int) -> OSError:
@@ -44,19 +47,31 @@ class FullStore(LocalStore):
             raise error(self.code)
 
 
-class FailingStore(LocalStore):
-    """A store on which the calls in ``broken`` (name to errno) fail ``times`` times, after ``after`` good ones."""
+class Failing:
+    """Put in front of a store: the calls in ``broken`` (name to errno) fail ``times`` times, after ``after`` good ones.
 
-    def __init__(self, root_fd: int) -> None:
-        super().__init__(root_fd)
+    Attributes:
+        calls: where it is a list, the name of each call is noted in it.
+        fails: the number of one call, from 0, that fails, and its errno; ``calls`` counts. A write that fails so has
+            written its first half.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.broken: dict[str, int] = {}
         self.after = 0
         self.times = 1 << 30
+        self.calls: list[str] | None = None
+        self.fails: tuple[int, int] | None = None
 
     def __getattribute__(self, name: str) -> Any:
         method = super().__getattribute__(name)
-        if name.startswith("_") or name in ("broken", "after", "times") or not callable(method):
+        if name not in STORE_CALLS:
             return method
+        if self.calls is not None:
+            self.calls.append(name)
+            if self.fails is not None and self.fails[0] == len(self.calls) - 1:
+                return _failure(name, method, self.fails[1], torn=True)
         code = self.broken.get(name)
         if code is None:
             return method
@@ -64,11 +79,23 @@ class FailingStore(LocalStore):
             self.after -= 1
             return method
         self.times -= 1
+        return _failure(name, method, code)
 
-        def fail(*_: object, **__: object) -> None:
-            raise error(code)
 
-        return fail
+def _failure(name: str, method: Any, code: int, *, torn: bool = False) -> Any:
+    def fail(*arguments: Any, **more: object) -> None:
+        if name == "close":
+            method(*arguments, **more)  # close(2) on Linux: the descriptor is gone whatever it says.
+        elif name == "pwrite" and torn:
+            fd, data, offset = arguments
+            method(fd, memoryview(data)[: len(data) // 1024 * 512], offset)
+        raise error(code)
+
+    return fail
+
+
+class FailingStore(Failing, LocalStore):
+    """A local store that fails on purpose."""
 
 
 class NoSymlinkStore(LocalStore):
@@ -105,4 +132,15 @@ class DyingStore(LocalStore):
         return count
 
 
-__all__ = ["CHANGES", "EIO", "ENOSPC", "DyingStore", "FailingStore", "FullStore", "NoSymlinkStore", "error"]
+__all__ = [
+    "CHANGES",
+    "EIO",
+    "ENOSPC",
+    "STORE_CALLS",
+    "DyingStore",
+    "Failing",
+    "FailingStore",
+    "FullStore",
+    "NoSymlinkStore",
+    "error",
+]

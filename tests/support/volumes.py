@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -63,6 +64,23 @@ class LowerVolume:
         self.path = path
         self.cell_size = cell_size
         shutil.copytree(_template(cell_size), path)
+
+    def copy(self, path: Path) -> LowerVolume:
+        """The same volume elsewhere, hard links and attributes included."""
+        first: dict[int, str] = {}
+
+        def copy_one(source: str, target: str) -> str:
+            known = first.setdefault(os.stat(source).st_ino, target)
+            return shutil.copy2(source, target) if known == target else os.link(known, target) or target
+
+        made = copy.copy(self)
+        made.path = path
+        shutil.copytree(self.path, path, symlinks=True, copy_function=copy_one)
+        return made
+
+    def remove(self) -> None:
+        """Delete it."""
+        shutil.rmtree(self.path)
 
     def unlock(self, *, store: Any = None, read_only: bool = False, mountpoint: bytes = b"") -> Volume:
         """Unlock; ``store`` is a class whose instance is put under the volume."""

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.model_crash import Model
+from tests.support.model_disk import Disk
+from tests.support.model_store import disk_of
+from tests.support.operations import BYSTANDERS
 from tests.support.volumes import LowerVolume, remove_templates
 
 # A deadline would measure how busy the machine is. In CI every run tries the same examples.
@@ -45,3 +49,16 @@ def fast_path(tmp_path: Path) -> Iterator[Path]:
 def _templates() -> Iterator[None]:
     yield
     remove_templates()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """Model disks under one root."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield Model(tmp_path_factory.mktemp("root"), monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def furnished(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Disk:
+    """A model disk with a volume, and things in it that no test touches."""
+    return model.prepare(disk_of(LowerVolume(tmp_path_factory.mktemp("base") / "volume").path), BYSTANDERS)
