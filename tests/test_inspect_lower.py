@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from encfs.volume import Volume
+from encfs.volume.checkpoint_make import CheckpointMaker, Waiting
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOOL = REPOSITORY / "tools" / "inspect_lower.py"
@@ -693,3 +694,53 @@ def test_reader_reads_the_programs_volume(tmp_path: Path, capture: pytest.Captur
     assert [record["state"] for record in shown["session records"]] == ["CLEAN"]
     lower = {path.name for path in root.iterdir()} - {entry["lower"] for entry in shown["entries"]}
     assert lower == {"cloakfs.volume", "cloakfs.volume.bak", "cloakfs.d", "cloakfs.s"}
+
+
+def tags(path: Path, cell: int) -> bytes:
+    """The last 16 bytes of each cell of a lower file."""
+    raw = path.read_bytes()
+    return b"".join(raw[end - 16 : end] for end in range(cell, len(raw) + 1, cell))
+
+
+def test_reader_opens_a_checkpoint(tmp_path: Path, capture: pytest.CaptureFixture[bytes]) -> None:
+    """Section 12: from FORMAT.md alone a checkpoint of the program opens, and says of each object what is there."""
+    cell = 4096
+    root, recovery, secret = tmp_path / "lower", os.urandom(32), tmp_path / "secret"
+    files, targets = build_with_program(root, cell, recovery)
+    with Volume.unlock(os.fsencode(root), PASSPHRASE.encode()) as volume:
+        maker = CheckpointMaker(volume, alone=True)
+        for step in maker.run():
+            if isinstance(step, Waiting):
+                step.call()
+        expected = {path: volume.tree.stat(volume.resolve(path, follow=False)) for path in [*files, *targets]}
+    assert maker.result is not None
+    secret.write_text(writer.recovery_text(recovery))
+    key = ("--recovery-file", str(secret), "--json")
+    path = root / "cloakfs.c" / maker.result.name
+    assert reader.main([str(path), "--show-keys", *key]) == 0
+    records = json.loads(capture.readouterr().out)["records"]
+    directories = {one["dir_id"]: one for one in records if one["kind"] == "directory"}
+
+    def plain_path(one: dict[str, Any]) -> bytes:
+        parts, here = [plain(one["name"])], directories[one["dir_id"]]
+        while here["name"]:
+            parts.append(plain(here["name"]))
+            here = directories[here["parent"]]
+        return b"/".join(reversed(parts))
+
+    found = {plain_path(one): one for one in records if one["kind"] in ("file", "symlink")}
+    assert set(found) == {*files, *targets}
+    by_inode = {one.stat().st_ino: one for one in root.rglob("*") if one.is_file()}
+    for name, data in files.items():
+        one, stat = found[name], expected[name]
+        assert (one["size"], one["lower_size"], one["state"]) == (len(data), stat.st_size, 0)
+        assert one["digest"] == hashlib.sha256(tags(by_inode[stat.st_ino], cell)).hexdigest()
+        assert len(one["content_key"]) == 64
+    end = records[-1]
+    assert (end["files"], end["directories"]) == (maker.result.files, maker.result.directories)
+    assert end["digest"] == maker.result.digest
+    assert reader.main([str(root), *key]) == 0
+    assert json.loads(capture.readouterr().out)["checkpoints"] == [maker.result.name]
+    flip(path, path.stat().st_size - 1)
+    assert reader.main([str(path), *key]) == 1
+    capture.readouterr()

@@ -62,9 +62,11 @@ LAYERS: dict[str, Layer] = {
     "core": Layer(ours=BASE | {"crypto", "format"}, stdlib=PURE_STDLIB, pure=True),
     "store": Layer(ours=BASE),
     "volume": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
+    # What this host remembers of volumes: it meets the volume in cli, through a protocol.
+    "host": Layer(ours=BASE | {"runtime", "crypto", "format"}),
     "fuse": Layer(ours=BASE | {"runtime", "format", "volume"}, foreign=frozenset({"pyfuse3", "trio"})),
     "cli": Layer(
-        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "volume"},
+        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "volume", "host"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

@@ -21,8 +21,9 @@ DOCUMENTS = [
     "docs/fstab.md",
     "docs/json.md",
     "docs/control.md",
+    "docs/findings.md",
 ]
-LOCKS = ["requirements.lock", "requirements-build.lock"]
+LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-fuzz.lock"]
 
 
 def read(name):

@@ -261,6 +261,7 @@ class Keys:
         self.check_mac(config)
         wrap_key, self.epochs = expand(root_key, b"cloakfs/1 wrap"), dict[int, bytes]()
         for entry in config.fields["epochs"]:
+            require(0 <= entry["epoch"] < 0xFFFFFFFF, "config: an impossible epoch")
             aad = b"cloakfs/1 epoch" + config.id("volume_id") + struct.pack(">I", entry["epoch"])
             wrap = unb64(entry["wrap"], "epoch wrap", 60)
             self.epochs[entry["epoch"]] = sealed_open(wrap_key, aad, wrap, f"epoch {entry['epoch']}")
@@ -375,6 +376,77 @@ def read_lower(path: Path, limit: int) -> bytes:
 def read_frame(path: Path) -> Frame:
     """The frame that is a whole lower file."""
     return Frame.parse(read_lower(path, 513))
+
+
+# Checkpoints (section 12)
+
+
+def checkpoint_records(raw: bytes, keys: Keys) -> list[bytes]:
+    """The records of a checkpoint, without their lengths; all of it is authenticated, and whole."""
+    head, records, chunks, at = raw[:48], [], [], 48
+    key = keys.derive(b"checkpoint", head[16:32], int.from_bytes(head[8:12], "big"))
+    while at < len(raw):
+        end = at + 4 + int.from_bytes(raw[at : at + 4], "big")
+        require(at + 4 + 28 < end <= len(raw), "checkpoint: a chunk has the wrong length")
+        chunks.append(raw[at + 4 : end])
+        at = end
+    for index, chunk in enumerate(chunks):
+        aad = b"M" + head + struct.pack(">QB", index, index == len(chunks) - 1)
+        opened = sealed_open(key, aad, chunk, f"checkpoint, chunk {index}")
+        require(len(opened) <= 65536, "checkpoint: a chunk is too long")
+        while opened:
+            size = int.from_bytes(opened[:2], "big")
+            require(0 < size <= len(opened) - 2, "checkpoint: a record has the wrong length")
+            records.append(opened[2 : 2 + size])
+            opened = opened[2 + size :]
+    kinds = [record[0] for record in records]
+    good = len(kinds) > 1 and kinds[0] == 1 and kinds[-1] == 8 and set(kinds[1:-1]) <= {2, 3, 4, 5, 6, 7}
+    require(good, "checkpoint: records are missing or out of order")
+    whole = b"".join(struct.pack(">H", len(record)) + record for record in records[:-1])
+    require(records[-1][-32:] == hashlib.sha256(whole).digest(), "checkpoint: the digest of the whole is wrong")
+    return records
+
+
+def place_fields(data: bytes) -> Info:
+    """A place: dir id and plain name."""
+    check_name(data[16:])
+    return {"dir_id": data[:16], "name": data[16:]}
+
+
+def framed_fields(data: bytes, layout: str, names_at: int) -> tuple[Info, Info, bytes]:
+    """Clear part, body and rest of a frame that is kept without the zero bytes after its name."""
+    end = 48 + names_at + int.from_bytes(data[48 + names_at - 2 : 48 + names_at], "big")
+    require(len(data) >= end, "checkpoint: a header is cut short")
+    clear = Frame.parse(data[:48] + bytes(464)).clear
+    return clear, unpack_fields(layout, data[48:end] + bytes(484 - end)), data[end:]
+
+
+def checkpoint_fields(record: bytes) -> Info:
+    """One record, by its kind."""
+    kind, data = record[0], record[1:]
+    if kind == 1:
+        return {"kind": "start"} | unpack_fields("16s session, Q seq, 16s previous", data)
+    if kind == 2:
+        fields = unpack_fields("16s session, B state", data)
+        return {"kind": "session"} | fields | {"state": STATES[fields["state"]]}
+    if kind == 3:
+        _, body, rest = framed_fields(data, BODIES[b"CLKD"], 62)
+        require(not rest, "checkpoint: something follows a directory record")
+        return {"kind": "directory"} | body
+    if kind == 4:
+        fields = unpack_fields("B state, Q lower_size, 32s digest", data[:41])
+        require(fields["state"] <= 2, "checkpoint: a file has an unknown state")
+        clear, body, rest = framed_fields(data[41:], BODIES[b"CLKF"], 154)
+        place = place_fields(rest) if rest else {"dir_id": body["dir_id"], "name": body["name"]}
+        return {"kind": "file", "fid": clear["fid"], "type": clear["type"]} | body | fields | place
+    if kind == 5:
+        return {"kind": "symlink", "digest": data[:32]} | place_fields(data[32:])
+    if kind == 6:
+        return {"kind": "other"} | unpack_fields("I mode, Q device", data[:12]) | place_fields(data[12:])
+    if kind == 7:
+        return {"kind": "damaged"} | place_fields(data)
+    layout = "Q directories, Q files, Q symlinks, Q others, Q damaged, Q bytes, 32s digest"
+    return {"kind": "end"} | unpack_fields(layout, data)
 
 
 # Files (sections 9.2 and 9.3)
@@ -657,10 +729,15 @@ class Volume:
             return self.inspect_config(path)
         if path.parent == self.root / "cloakfs.s":
             return self.inspect_session(path)
+        if path.parent == self.root / "cloakfs.c":
+            return self.inspect_checkpoint(path)
         if path == self.root:
             info = {"config": self.inspect_config(path / CONFIG_NAMES[0])}
             records = sorted(one for one in (path / "cloakfs.s").glob("*") if one.name != "lock")
             info["session records"] = [self.inspect_session(one) for one in records]
+            checkpoints = sorted((path / "cloakfs.c").glob("*"))
+            if checkpoints:
+                info["checkpoints"] = [one.name for one in checkpoints]
         elif path.is_relative_to(self.root) and not ENCRYPTED.fullmatch(path.name):
             return {"lower": path.name, "kind": "reserved" if path.name.startswith("cloakfs.") else "foreign"}
         with self.guard(path):
@@ -680,6 +757,21 @@ class Volume:
             if self.keys:
                 self.keys.check_mac(config)
                 info["MAC"] = "ok"
+        return info
+
+    def inspect_checkpoint(self, path: Path) -> Info:
+        """One checkpoint (section 12)."""
+        info: Info = {"lower": path.name, "kind": "checkpoint"}
+        with self.guard(path):
+            raw = read_lower(path, path.lstat().st_size)
+            head = unpack_fields("4s magic, B version, 3s zero, I epoch, I zero, 16s id, 16s volume_id", raw[:48])
+            good = (head["magic"], head["version"], head["volume_id"]) == (b"CLKM", 1, self.config.id("volume_id"))
+            require(good, "this is no checkpoint of this volume")
+            info["head"] = self.shown(head)
+            if path.parent == self.root / "cloakfs.c":
+                require(head["id"].hex() == path.name, "the checkpoint is another one than its name says")
+            if self.keys:
+                info["records"] = [self.shown(checkpoint_fields(one)) for one in checkpoint_records(raw, self.keys)]
         return info
 
     def inspect_session(self, path: Path) -> Info:

@@ -28,10 +28,13 @@ TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
 from encfs.core import attributes, config, frames, keys, slots, symlinks  # noqa: E402
+from encfs.core.checkpoint import Sealer, open_records  # noqa: E402
 from encfs.crypto import kem, rng  # noqa: E402
 from encfs.crypto.suite import CLOAKFS_1, Suite  # noqa: E402
 from encfs.errors import CloakfsError  # noqa: E402
 from encfs.format import base64url, limits  # noqa: E402
+from encfs.format import checkpoint as checkpoint_form  # noqa: E402
+from encfs.format.checkpoint import new_checkpoint_id  # noqa: E402
 from encfs.format.config import Config, Epoch, Kdf, KdfAlg, SlotKind, assemble, split  # noqa: E402
 from encfs.format.directory import NO_PARENT, DirectoryRecord  # noqa: E402
 from encfs.format.frame import FrameKind  # noqa: E402
@@ -298,6 +301,98 @@ def frame_vectors() -> Json:
         for name, kind, raw in bad_frames():
             bad.append({"name": name, "kind": kind, "error": error_of(OPEN[kind], RING, raw), "bytes": raw.hex()})
     return {"keys": key_ring_json(), "good": good, "bad": bad}
+
+
+# Checkpoints: section 12
+
+
+CHECKPOINT_HEAD = checkpoint_form.Head(7, new_checkpoint_id(1_760_000_200_000, fixed("checkpoint", 8)), VOLUME_ID)
+
+
+def checkpoint_records() -> Iterator[checkpoint_form.Record]:
+    """One record of each kind, and each form of it, but for the last."""
+    digest, parent = fixed("digest", 32), DirId(fixed("parent", 16))
+    yield checkpoint_form.Start(SESSION, 3, fixed("previous checkpoint", 16))
+    yield checkpoint_form.KnownSession(SESSION, SessionState.OPEN)
+    yield checkpoint_form.DirectoryEntry(directory(parent=NO_PARENT, name=b""))
+    yield checkpoint_form.DirectoryEntry(directory(name=b"d" * limits.NAME_MAX))
+    for state, one in (
+        (checkpoint_form.FileState.DIGESTED, header()),
+        (checkpoint_form.FileState.CHANGING, header(kind=FrameKind.SYMLINK, name=b"n" * 161)),
+        (checkpoint_form.FileState.DAMAGED, header(flags=HeaderFlag.SPARSE | HeaderFlag.MULTI)),
+    ):
+        taken = digest if state is checkpoint_form.FileState.DIGESTED else checkpoint_form.NO_DIGEST
+        place = (parent, b"second name") if one.flags & HeaderFlag.MULTI else (one.parent, one.name)
+        yield checkpoint_form.FileEntry(
+            header=one, lower_size=9640, state=state, digest=taken, parent=place[0], name=place[1]
+        )
+    yield checkpoint_form.SymlinkEntry(DIR_ID, b"link", digest)
+    yield checkpoint_form.OtherEntry(DIR_ID, b"device", 0o020000, 0x0501)
+    yield checkpoint_form.DamagedEntry(DIR_ID, b"damaged")
+
+
+def sealed_checkpoint() -> bytes:
+    """A whole checkpoint."""
+    sealer = Sealer(RING, CHECKPOINT_HEAD)
+    out = CHECKPOINT_HEAD.pack()
+    for record in checkpoint_records():
+        out += sealer.add(record)
+    return out + sealer.finish({"directories": 2, "files": 3, "symlinks": 1, "others": 1, "damaged": 1, "size": 15000})
+
+
+def checkpoint_chunks(raw: bytes) -> list[bytes]:
+    """The chunks of a checkpoint, with their lengths."""
+    chunks, at = [], limits.CHECKPOINT_HEAD_SIZE
+    while at < len(raw):
+        end = at + 4 + int.from_bytes(raw[at : at + 4], "big")
+        chunks.append(raw[at:end])
+        at = end
+    return chunks
+
+
+def open_checkpoint(raw: bytes) -> list[bytes]:
+    """The records of a checkpoint, each without its length."""
+    head = checkpoint_form.parse_head(raw[: limits.CHECKPOINT_HEAD_SIZE])
+    chunks = checkpoint_chunks(raw)
+    last = len(chunks) - 1
+    return list(open_records(RING, head, ((chunk[4:], number == last) for number, chunk in enumerate(chunks))))
+
+
+def bad_checkpoints() -> Iterator[tuple[str, bytes]]:
+    """Checkpoints with one fault each."""
+    raw = sealed_checkpoint()
+    head, chunk = raw[: limits.CHECKPOINT_HEAD_SIZE], raw[limits.CHECKPOINT_HEAD_SIZE :]
+    yield "no chunk", head
+    yield "the chunk twice", head + chunk + chunk
+    yield "cut", raw[:-1]
+    yield "last bit", raw[:-1] + bytes([raw[-1] ^ 1])
+    yield "other id", patched(raw, 16, b"\1")
+    yield "other volume", patched(raw, 47, bytes([raw[47] ^ 1]))
+    yield "other epoch", patched(raw, 8, b"\0\0\0\0")
+    yield "magic", patched(raw, 0, b"CLKX")
+    yield "version 2", patched(raw, 4, b"\2")
+    yield "reserved byte 7", patched(raw, 7, b"\1")
+    yield "reserved byte 15", patched(raw, 15, b"\1")
+
+
+def checkpoint_vectors() -> Json:
+    """checkpoint.json."""
+    with fixed_randomness("checkpoint"):
+        raw = sealed_checkpoint()
+    with fixed_randomness("checkpoint"):
+        bad = [
+            {"name": name, "error": error_of(open_checkpoint, changed), "bytes": changed.hex()}
+            for name, changed in bad_checkpoints()
+        ]
+    return {
+        "keys": key_ring_json(),
+        "id": CHECKPOINT_HEAD.checkpoint_id.hex(),
+        "epoch": CHECKPOINT_HEAD.epoch,
+        "nonce": raw[52:64].hex(),
+        "records": [{"kind": record[0], "bytes": record.hex()} for record in open_checkpoint(raw)],
+        "bytes": raw.hex(),
+        "bad": bad,
+    }
 
 
 # Names: section 7
@@ -649,6 +744,7 @@ def recovery_key_vectors() -> Json:
 
 MAKERS: dict[str, Callable[[Json], Json]] = {
     "frames": lambda _: frame_vectors(),
+    "checkpoint": lambda _: checkpoint_vectors(),
     "names": lambda _: name_vectors(),
     "symlinks": lambda _: symlink_vectors(),
     "attributes": lambda _: attribute_vectors(),

@@ -11,7 +11,7 @@ from encfs.cli.main import EXIT_CODES
 from encfs.errors import CloakfsError, ExitCode
 from tests.support.command import run
 
-COMMANDS = ["create", "mount", "lock", "status", "cat", "export", "verify"]
+COMMANDS = ["create", "mount", "lock", "status", "cat", "export", "verify", "rescue"]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -102,7 +102,7 @@ def test_internal_error_shows_no_traceback():
     assert "Traceback" in loud.stderr
 
 
-@pytest.mark.parametrize("name", ["create", "mount", "lock", "status", "export", "verify"])
+@pytest.mark.parametrize("name", ["create", "mount", "lock", "status", "export", "verify", "rescue"])
 def test_json_is_documented(name):
     """docs/json.md has a section for each command that reports."""
     assert f"## `cloakfs {name}`" in (DOCS / "json.md").read_text()

@@ -31,6 +31,7 @@ def test_verify_json(volume):
         "paths": [],
         "clean": True,
         "summary": {"files": 3, "directories": 2, "symlinks": 1, "bytes": 10255, "findings": {}},
+        "checkpoint": None,
         "findings": [],
     }
 
@@ -101,6 +102,7 @@ def test_status_json(volume):
         "state": "locked",
         "mount": None,
         "last_session": None,
+        "rollback": None,
         "config": {
             "volume_id": config.volume_id.hex(),
             "created": config.created,

@@ -46,14 +46,16 @@ def is_mounted(path: Path) -> bool:
 
 
 class MountedVolume:
-    """A volume in ``base/volume``, mounted at ``base/mnt`` by ``cloakfs mount``.
+    """A volume in ``base/volume`` (or another place, ``lower``), mounted at ``base/mnt`` by ``cloakfs mount``.
 
     ``user``: arguments of :func:`cloakfs` that say who runs the command; none for this process' user.
     """
 
-    def __init__(self, base: Path, *, cell_size: int = 4096, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, base: Path, *, cell_size: int = 4096, options: tuple[str, ...] = (), lower: Path | None = None
+    ) -> None:
         self.base = base
-        self.lower = base / "volume"
+        self.lower = lower or base / "volume"
         self.path = base / "mnt"
         self.log = base / "daemon.log"
         self.secret_file = base / "passphrase"

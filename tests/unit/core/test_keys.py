@@ -27,10 +27,11 @@ def test_every_key_of_an_epoch():
     assert keys.session_key == x(KEY, b"cloakfs/1 session")
     assert keys.symlink_key == x(KEY, b"cloakfs/1 symlink")
     assert keys.place_key == x(KEY, b"cloakfs/1 place")
+    assert keys.freshness_key == x(KEY, b"cloakfs/1 freshness")
     assert keys.header_key(b"f" * 16) == x(KEY, b"cloakfs/1 header" + b"f" * 16)
     assert keys.xattr_key(b"i" * 16) == x(KEY, b"cloakfs/1 xattr" + b"i" * 16)
-    all_keys = {keys.directory_key, keys.session_key, keys.symlink_key, keys.place_key}
-    assert len(all_keys | {keys.header_key(b"i" * 16), keys.xattr_key(b"i" * 16)}) == 6
+    all_keys = {keys.directory_key, keys.session_key, keys.symlink_key, keys.place_key, keys.freshness_key}
+    assert len(all_keys | {keys.header_key(b"i" * 16), keys.xattr_key(b"i" * 16)}) == 7
 
 
 def test_ring():
