@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,11 @@ import pytest
 # interrupt. A handler here gives the commands the default action back (execve(2)).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is mounted for several tests at once remembers here; each test has a directory of its own besides.
+_SHARED_MEMORY = tempfile.mkdtemp(prefix="cloakfs-host-state-")
+atexit.register(shutil.rmtree, _SHARED_MEMORY, ignore_errors=True)
+os.environ["CLOAKFS_STATE_DIRECTORY"] = _SHARED_MEMORY
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from encfs.errors import ExitCode, UsageError
 from encfs.volume import Volume
 from encfs.volume.checkpoint_make import Waiting
 from encfs.volume.checkpoint_verify import CheckpointVerifier, ComparisonSummary
+from encfs.volume.findings import Code
 from encfs.volume.verify import Finding, Progress, Summary, Verifier
 
 _Step: TypeAlias = Finding | Progress | Summary | ComparisonSummary
@@ -191,9 +192,12 @@ def _summarize(result: _Result) -> None:
     if summary.symlinks:
         counts.append(output.plural(summary.symlinks, "symlink"))
     read = f"Read {', '.join(counts)}, {output.human_size(summary.bytes)} in {result.seconds:.1f} s."
-    output.say(f"{read} {output.bold('All of it is authentic.' if summary.clean else _found(summary.findings))}")
+    kept = any(finding.code == Code.KEPT_DAMAGED for finding in result.findings)
+    authentic = "All of it is authentic, but for what a repair put aside." if kept else "All of it is authentic."
+    output.say(f"{read} {output.bold(authentic if summary.clean else _found(summary.findings))}")
     if summary.findings.get("error"):
         output.say("What has an error cannot be read in full. Take it from a backup; the rest is as it was written.")
+        output.say("`verify --repair` says what can be put right; `cloakfs rescue` copies what is good in a file.")
     if result.comparison is not None:
         _summarize_comparison(result.comparison)
 

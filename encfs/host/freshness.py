@@ -68,6 +68,7 @@ class HostFreshness:
         # Not known to be on the medium; of these, files that were made in this session and never synced.
         self._pending: dict[bytes, int] = {}
         self._born: set[bytes] = set()
+        self._recording = False
 
     def bind(self, volume_id: VolumeId, key_of: Callable[[int], bytes]) -> None:
         """The volume is unlocked. ``key_of``: K_freshness of an epoch."""
@@ -144,9 +145,10 @@ class HostFreshness:
         known = max(waiting, self._known(key))
         return known >= 0 and bool(known & 1)
 
-    def recorded(self) -> None:
-        """All files are in a checkpoint: their deletion is worth remembering, also of those made in this session."""
+    def recording(self, *, on: bool) -> None:
+        """A checkpoint is being made, or no longer: the deletion of what may be in it is worth remembering."""
         with self._lock:
+            self._recording = on
             self._born.clear()
 
     def remember_checkpoint(self, checkpoint_id: bytes) -> None:
@@ -161,7 +163,8 @@ class HostFreshness:
     def made(self, epoch: int, fid: FileId) -> None:
         """A file begins its life; nobody can have an older self of it."""
         with self._lock:
-            self._born.add(self.key(epoch, fid))
+            if not self._recording:
+                self._born.add(self.key(epoch, fid))
 
     def seen(self, epoch: int, fid: FileId, generation: int) -> None:
         """A header was read at its place; not known to be durable yet."""

@@ -51,6 +51,11 @@ def _xattr_path(where: Where) -> int | bytes:
     return fd if name is None else b"/proc/self/fd/%d/%b" % (fd, name)
 
 
+def _follow(where: Where) -> bool:
+    """Nothing is followed below; of a descriptor Python demands that it be."""
+    return where[1] is None
+
+
 class LocalStore:
     """A :class:`~encfs.store.base.Store` over the running kernel."""
 
@@ -106,11 +111,11 @@ class LocalStore:
             if lower.st_uid != os.geteuid() or not stat_module.S_ISREG(lower.st_mode):
                 raise
         mode = stat_module.S_IMODE(lower.st_mode)
-        os.chmod(name, mode | 0o600, dir_fd=dirfd)
+        self.chmod(dirfd, name, mode | 0o600)
         try:
             return self.open(dirfd, name, os.O_RDWR)
         finally:
-            os.chmod(name, mode, dir_fd=dirfd)
+            self.chmod(dirfd, name, mode)
 
     def stat(self, dirfd: int, name: bytes) -> os.stat_result:
         return os.stat(name, dir_fd=dirfd, follow_symlinks=False)
@@ -233,7 +238,14 @@ class LocalStore:
         os.mknod(name, mode, rdev, dir_fd=dirfd)
 
     def chmod(self, dirfd: int, name: bytes, mode: int) -> None:
-        os.chmod(name, mode, dir_fd=dirfd)
+        # fchmodat(2) follows a symlink that somebody puts there: a daemon of root would open up any file.
+        fd = self.open_path(dirfd, name)
+        try:
+            if stat_module.S_ISLNK(os.fstat(fd).st_mode):
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            os.chmod(b"/proc/self/fd/%d" % fd, mode)
+        finally:
+            os.close(fd)
 
     def chown(self, dirfd: int, name: bytes, uid: int, gid: int) -> None:
         os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False)
@@ -245,13 +257,13 @@ class LocalStore:
         os.utime(fd, ns=times_ns)
 
     def getxattr(self, where: Where, name: str) -> bytes:
-        return os.getxattr(_xattr_path(where), name)
+        return os.getxattr(_xattr_path(where), name, follow_symlinks=_follow(where))
 
     def setxattr(self, where: Where, name: str, value: bytes) -> None:
-        os.setxattr(_xattr_path(where), name, value)
+        os.setxattr(_xattr_path(where), name, value, follow_symlinks=_follow(where))
 
     def removexattr(self, where: Where, name: str) -> None:
-        os.removexattr(_xattr_path(where), name)
+        os.removexattr(_xattr_path(where), name, follow_symlinks=_follow(where))
 
     def try_lock(self, fd: int, *, shared: bool = False) -> bool:
         request = _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)

@@ -122,6 +122,7 @@ class CheckpointMaker:
         head = self._new_head()
         temporary = temporary_name()
         self._fd = self._ctx.store.open(self._volume.root_fd, temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._tell_memory(recording=True)
         try:
             try:
                 sealer = Sealer(self._ctx.ring, head)
@@ -133,8 +134,14 @@ class CheckpointMaker:
             with suppress(OSError):
                 self._ctx.store.unlink(self._volume.root_fd, temporary)
             raise
+        finally:
+            self._tell_memory(recording=False)
         self._remove_old()
         self.result = self._make_result(head, sealer)
+
+    def _tell_memory(self, *, recording: bool) -> None:
+        if self._ctx.freshness is not None:
+            self._ctx.freshness.recording(on=recording)
 
     # -- before ---------------------------------------------------------------------------------------------
 
@@ -191,8 +198,6 @@ class CheckpointMaker:
                 yield from self._take(step, sealer)
             else:
                 yield step
-        if self._ctx.freshness is not None:
-            self._ctx.freshness.recorded()
         yield from self._lost()
         self._append(sealer.finish(self._totals()))
         # What the checkpoint says of the volume is on the disk before the checkpoint is.

@@ -61,8 +61,11 @@ class Freshness(Protocol):
         """Whether this host knows that the file was deleted on purpose, durably or in this session."""
         ...
 
-    def recorded(self) -> None:
-        """All files that were made so far are in a checkpoint: from now on their deletion is worth remembering."""
+    def recording(self, *, on: bool) -> None:
+        """A checkpoint is being made, or no longer: each file that is there meanwhile may be in it.
+
+        So the deletion of any of them is worth remembering, also that of one that was made in this session.
+        """
         ...
 
     def remember_checkpoint(self, checkpoint_id: bytes) -> None:

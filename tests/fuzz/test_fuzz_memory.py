@@ -126,7 +126,7 @@ def test_another_kind_of_thing(kind: str, fuzz: Fuzz) -> None:
     if kind == "directory":
         path.mkdir()
     elif kind == "symlink":
-        path.symlink_to("/etc/passwd")
+        path.symlink_to("/dev/null")
     else:
         os.mkfifo(path)
 

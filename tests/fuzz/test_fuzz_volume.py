@@ -28,6 +28,7 @@ from tests.support.lower_damage import (
     damage,
     hang_guard,
     lower_objects,
+    outside_is_untouched,
     use_everything,
 )
 from tests.support.stores import FailingStore
@@ -154,6 +155,7 @@ def test_anything_below(fuzz: Fuzz, volumes: dict[str, Path], memory: Path, stat
         with hang_guard(HANG):
             victim.use(20 * ordinary)
         assert descriptors() == before
+        assert outside_is_untouched()
 
     # A pipe, a device, a directory, a loop and an endless file in the place of each kind of file that a volume has.
     important = [p for p in paths if p.name.startswith("cloakfs") or len(p.name) == 32 or len(p.parts) == 1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
 import socket
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from encfs.volume.verify import Verifier
 
 GIANT = 1 << 50
 OURS = (CloakfsError, OSError)
+_OUTSIDE = b"a file of the machine\n" * 400
+_OUTSIDE_MODE = stat.S_IFREG | 0o644
 ODD_NAMES = (
     b"cloakfs.t.0123456789abcdef", b"cloakfs.t.", b"cloakfs.volume", b"cloakfs.d", b"cloakfs.s", b"cloakfs.x",
     b"\xff\n", b"A" * 255, b"A" * 43, b"A" * 43 + b".l", b"~" + b"A" * 43, b"~" + b"A" * 43 + b".l", b"A" * 44,
@@ -143,8 +148,31 @@ def _swap(path: Path, other: Path, _content: bytes, _odd: bytes) -> None:
 
 
 def _copy(path: Path, other: Path, _content: bytes, _odd: bytes) -> None:
-    if _small(path) and _small(other):
+    if _small(path) and _small(other) and not path.is_symlink():
         shutil.copyfile(other, path)
+
+
+def _unreadable(path: Path, _other: Path, _content: bytes, _odd: bytes) -> None:
+    if not path.is_symlink():
+        path.chmod(0)
+
+
+@cache
+def _outside() -> Path:
+    """A file of the machine that links below lead to: one of our own, so that nothing else is ever hit."""
+    directory = Path(tempfile.mkdtemp(prefix="cloakfs-outside-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    path = directory / "file"
+    path.write_bytes(_OUTSIDE)
+    path.chmod(stat.S_IMODE(_OUTSIDE_MODE))
+    return path
+
+
+def outside_is_untouched() -> bool:
+    """Whether nobody has followed a link to it and changed it."""
+    path = _outside()
+    same = path.read_bytes() == _OUTSIDE and path.stat().st_mode == _OUTSIDE_MODE
+    return same and not os.listxattr(path)
 
 
 def _add(path: Path, _other: Path, content: bytes, odd: bytes) -> None:
@@ -170,9 +198,9 @@ _DAMAGES: dict[str, Callable[[Path, Path, bytes, bytes], object]] = {
     "zero": _zero,
     "giant": _giant,
     "directory": _instead(lambda path: path.mkdir()),
-    "symlink": _instead(lambda path: path.symlink_to("/etc/passwd")),
+    "symlink": _instead(lambda path: path.symlink_to(_outside())),
     "loop": _instead(lambda path: path.symlink_to(path.name)),
-    "device-link": _instead(lambda path: path.symlink_to("/dev/zero")),
+    "device-link": _instead(lambda path: path.symlink_to("/dev/null")),
     "pipe": _instead(os.mkfifo),
     "device": _instead(lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))),
     "socket": _instead(_bind),
@@ -180,8 +208,10 @@ _DAMAGES: dict[str, Callable[[Path, Path, bytes, bytes], object]] = {
     "swap": _swap,
     "copy": _copy,
     "odd-name": _add,
-    "unreadable": lambda path, *_: path.chmod(0),
-    "attribute": lambda path, _other, content, _odd: os.setxattr(path, "user.cloakfs", content[:60_000]),
+    "unreadable": _unreadable,
+    "attribute": lambda path, _other, content, _odd: os.setxattr(
+        path, "user.cloakfs", content[:60_000], follow_symlinks=False
+    ),
     "rename": _rename,
     "link": _link,
 }

@@ -128,7 +128,7 @@ def symlink_cut(target: Target) -> list[Hit]:
 @attack("symlink-to-elsewhere", Outcome.EIO, "symlink-damaged")
 def symlink_to_elsewhere(target: Target) -> list[Hit]:
     """A symlink is pointed at a file of the machine."""
-    retarget(target.file, "/etc/hostname")
+    retarget(target.file, "/dev/null")
     return [spoilt(target.file)]
 
 
