@@ -76,6 +76,9 @@ class FilePlans(Planning):
             # The header names one of the names; this one tells by itself where it belongs.
             by_name = self._index.home_by_name(what.place.lower)
             home, name = by_name or (None, what.known_name)
+            if home is not None and home.key == what.place.key:
+                self._added_name(what)
+                return
 
         def aside(why: Reason) -> None:
             what.name = name
@@ -85,6 +88,18 @@ class FilePlans(Planning):
                 self._aside(what, header, loss="", why=why)
 
         self._misplaced(what, item, home, name, bytes(header.fid), aside)
+
+    def _added_name(self, what: Object) -> None:
+        """A name that somebody gave the file below, where its header knows of one name only."""
+        name, attributes = self._claim(what, b".lower"), self._claim(what, b".attributes")
+        self._vacated.add(what.place.key)
+        self._act(
+            what,
+            KeepRaw(Item(what.place), [what.place], name, attributes),
+            f"this name, which was given below to another file, goes; the sealed bytes are also in {self._where(name)}",
+            loss="what was here under this name, unless a backup has it",
+            size=what.stat.st_size,
+        )
 
     def _one_name_aside(self, what: Object, why: Reason) -> None:
         """Of a file with several names only this one goes; the header goes on naming another."""

@@ -94,6 +94,13 @@ def move(lower: LowerVolume, name: bytes, to: bytes, as_name: str = "") -> None:
     path.rename(lower.lower(to) / (as_name or path.name))
 
 
+def link_over(lower: LowerVolume, name: bytes, over: bytes) -> None:
+    """A hard link to one file in the place of another, made below."""
+    place = lower.lower(over)
+    place.unlink()
+    os.link(lower.lower(name), place)
+
+
 def zero(path: Path, cell: int) -> None:
     """What a hole looks like."""
     with path.open("r+b") as file:
@@ -158,6 +165,7 @@ DAMAGES: dict[str, tuple[Damage, list[str], set[bytes]]] = {
     "conflict copy": (
         lambda v: shutil.copyfile(v.lower(b"d/c"), v.lower(b"d") / "c (conflict)"), ["moved to .*it is a copy"], set()
     ),
+    "linked over another": (lambda v: link_over(v, b"d/c", b"f/c"), ["given below to another file.*c.lower"], {b"f/c"}),
     "one link moved": (lambda v: move(v, b"a2", b"f"), ["moved back to a2"], set()),
     "swapped directories": (lambda v: swap(v, b"d", b"f"), ["moved back to d", "moved back to f"], set()),
     "swapped with a long directory": (lambda v: swap(v, b"d", LONG + b"d"), ["moved back"] * 2, set()),
