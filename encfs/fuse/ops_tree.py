@@ -166,7 +166,7 @@ class TreeOperations(pyfuse3.Operations):
         if name is None:
             return True
         tree.nodes.recognize(node, lower, stat.st_ino)
-        child = tree.nodes.meet(stat.st_ino, node, lower)
+        child = tree.meet(node, lower, stat)
         if child.file is not None:
             stat = tree.stat(child)
         if not pyfuse3.readdir_reply(token, FileNameT(name), self.state.entry(child, stat), position + _DOTS + 1):

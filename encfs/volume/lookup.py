@@ -11,9 +11,10 @@ import stat as stat_module
 from dataclasses import dataclass
 from errno import ESTALE, EXDEV
 
-from encfs.core import frames
+from encfs.core import frames, symlinks
 from encfs.errors import DataError, PlaceError, SizeError
 from encfs.format.directory import DirectoryRecord
+from encfs.format.header import HeaderFlag
 from encfs.format.limits import (
     CHECKPOINTS_NAME,
     ENCODED_NAME_MIN,
@@ -168,7 +169,36 @@ class Lookup:
         found = self.find(parent, name)
         if found is None:
             return None
-        return self.nodes.meet(found.stat.st_ino, parent, found.lower_name), found.stat
+        return self.meet(parent, found.lower_name, found.stat), found.stat
+
+    def meet(self, parent: Node, lower_name: LowerName, stat: os.stat_result) -> Node:
+        """The node of an entry. A second name of a known object is that object only if it says so itself (MULTI)."""
+        if stat.st_nlink > 1 and not stat_module.S_ISDIR(stat.st_mode) and not self.ctx.tolerant:
+            known = self.nodes.find(stat.st_ino)
+            elsewhere = known is not None and known.ghost is None and not known.is_at(parent, lower_name)
+            if elsewhere and not self._has_many_names(parent, lower_name, stat):
+                return self.nodes.meet_apart(stat.st_ino, parent, lower_name)
+        return self.nodes.meet(stat.st_ino, parent, lower_name)
+
+    def _has_many_names(self, parent: Node, lower_name: LowerName, stat: os.stat_result) -> bool:
+        """Whether a file or symlink is marked as hard-linked; true also where there is nothing that could be marked."""
+        store, dirfd = self.ctx.store, self.dirfd(parent)
+        known = self.nodes.find(stat.st_ino)
+        try:
+            if stat_module.S_ISLNK(stat.st_mode):
+                return symlinks.open_target(self.ctx.ring, store.readlink(dirfd, lower_name)).multi
+            if not stat_module.S_ISREG(stat.st_mode):
+                return True
+            if known is not None and known.file is not None:
+                return bool(known.file.header.flags & HeaderFlag.MULTI)
+            fd = store.open(dirfd, lower_name, os.O_RDONLY)
+            try:
+                header = frames.open_header(self.ctx.ring, store.pread(fd, FRAME_SIZE, 0))
+            finally:
+                store.close(fd)
+        except (DataError, OSError):
+            return True  # Whoever opens it is told why that does not go.
+        return bool(header.flags & HeaderFlag.MULTI)
 
     def entries(self, node: Node) -> list[LowerName]:
         """Lower names of a directory that can be encrypted names; see :meth:`plain_name`."""

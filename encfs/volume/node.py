@@ -60,6 +60,11 @@ class Node:
         """Whether this is a symlink kept in a file (FORMAT.md section 9.4)."""
         return self.lower_name.endswith(b".l")
 
+    def is_at(self, parent: Node, lower_name: LowerName) -> bool:
+        """Whether the inode was found at this place before."""
+        place = (parent, lower_name)
+        return place == (self.parent, self.lower_name) or (self.places is not None and place in self.places)
+
     def add_place(self, parent: Node, lower_name: LowerName) -> None:
         """Remember a place where the inode was found."""
         if parent.children is not None:
@@ -102,7 +107,8 @@ class NodeTable:
     """All nodes by the inode number that the kernel knows them by. The root is number 1.
 
     The number is the lower inode number, but for three cases kept in ``_aliases``: the root; a symlink whose lower
-    inode was replaced to change its text while the kernel knows it; and whatever would collide with those.
+    inode was replaced to change its text while the kernel knows it; and whatever would collide with those. ``_apart``
+    has places whose inode has a node elsewhere already, where nothing says that the two are one object.
     ``on_drop`` is called with every node that is removed. Where lower numbers are not ``lasting``, nodes are known by
     their place as well: FAT, exFAT and programs (FUSE) number an object anew when the kernel meets it again.
     """
@@ -113,6 +119,7 @@ class NodeTable:
         root.children = None if lasting else {}
         self._nodes: dict[int, Node] = {self.ROOT: root}
         self._aliases: dict[int, int] = {root_inode: self.ROOT}
+        self._apart: dict[tuple[int, LowerName], int] = {}
         self._next_stand_in = 1 << 62
         self.on_drop: Callable[[Node], None] = lambda _: None
         root.lower_inode = root_inode
@@ -153,6 +160,17 @@ class NodeTable:
             node = self._nodes[number] = successor
         else:
             node.add_place(parent, lower_name)
+        return node
+
+    def meet_apart(self, lower_inode: int, parent: Node, lower_name: LowerName) -> Node:
+        """The node of a place alone, whatever else leads to its inode."""
+        key = parent.inode, lower_name
+        node = self._nodes.get(self._apart.get(key, 0))
+        if node is None or node.lower_inode != lower_inode:
+            self._next_stand_in += 1
+            self._apart[key] = self._next_stand_in
+            node = self._nodes[self._next_stand_in] = Node(self._next_stand_in, parent, lower_name)
+            node.lower_inode = lower_inode
         return node
 
     @staticmethod
@@ -203,3 +221,5 @@ class NodeTable:
                 node.parent.lose_child(node, node.lower_name)
             self.on_drop(node)
             self._forget_alias(node)
+            if self._apart:
+                self._apart = {key: number for key, number in self._apart.items() if number != node.inode}

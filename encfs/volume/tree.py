@@ -55,11 +55,12 @@ class Tree(Lookup):
         self.stat(node)
         fd, can_write = self._open_lower(node, writable=writable)
         try:
-            file = OpenFile.load(self.ctx, fd, node.inode, writable=can_write)
+            file = OpenFile.load(self.ctx, fd, node.lower_inode, writable=can_write)
             self.check_file_place(node, file)
         except DataError as exc:
             self.ctx.store.close(fd)
-            self.ctx.integrity_event("rollback" if isinstance(exc, RollbackError) else "file", node.inode, str(exc))
+            what = "rollback" if isinstance(exc, RollbackError) else "file"
+            self.ctx.integrity_event(what, node.lower_inode, str(exc))
             raise
         except BaseException:
             self.ctx.store.close(fd)

@@ -287,6 +287,7 @@ class Verifier:
         kept = is_kept(path)
         if stat.st_nlink > 1:
             if (stat.st_ino, kept) in self._seen:
+                yield from self._another_name(node, path)
                 return
             self._seen.add((stat.st_ino, kept))
         self._counts["symlinks" if node.in_file else "files"] += 1
@@ -297,6 +298,17 @@ class Verifier:
             elif not told:
                 told = True
                 yield self._found(Code.KEPT_DAMAGED, node, path, f"put here by a repair; {item.detail}")
+
+    def _another_name(self, node: Node, path: bytes) -> Iterator[Step]:
+        """Of a file that was read under another name only the place is left to look at."""
+        try:
+            self._tree.open_file(node, writable=False)
+            self._tree.close_file(node)
+        except PlaceError as exc:
+            self._unreadable = node
+            yield self._failure(node, path, exc, "file")
+        except (DataError, OSError):
+            self._unreadable = node
 
     def _content(self, node: Node, path: bytes) -> Iterator[Step]:
         try:

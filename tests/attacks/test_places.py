@@ -28,7 +28,7 @@ CASES = [
     ),
     *(
         Case(name, one, two)
-        for name in ("file-copy-over", "file-rename-over")
+        for name in ("file-copy-over", "file-link-over", "file-rename-over")
         for one, two in (("multi", "twin"), ("sub/deep", "dub/deep"), ("empty", "small"), ("long", "small"))
     ),
     *(

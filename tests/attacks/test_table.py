@@ -9,7 +9,15 @@ import pytest
 
 from encfs.errors import ExitCode
 from encfs.volume.findings import Code
-from tests.attacks import test_cells, test_config, test_old_state, test_old_volume, test_places, test_regions, test_root
+from tests.attacks import (
+    test_cells,
+    test_config_attacks,
+    test_old_state,
+    test_old_volume,
+    test_places,
+    test_regions,
+    test_root,
+)
 from tests.support.corruption import ATTACKS, Attack, Outcome
 from tests.support.corruption.table import HEAD, rows
 
@@ -53,7 +61,7 @@ def test_every_attack_has_a_case(attack: Attack) -> None:
     """No attack of the table is without a test that does it on a real volume."""
     modules = (test_regions, test_places, test_old_state)
     tried = {case.attack for module in modules for case in module.CASES} | {case.attack for _, case in test_cells.ALL}
-    tried |= {name for name, _ in test_config.CASES} | {one.name for one in test_config.SESSIONS}
+    tried |= {name for name, _ in test_config_attacks.CASES} | {one.name for one in test_config_attacks.SESSIONS}
     assert attack.name in tried | set(test_old_volume.NAMES) | set(test_root.NAMES)
 
 

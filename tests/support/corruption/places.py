@@ -38,6 +38,14 @@ def file_copy_over(target: Target) -> list[Hit]:
     return [spoilt(target.file, "moved")]
 
 
+@attack("file-link-over", Outcome.EIO, "file-moved", "entry-damaged", needs=("other",))
+def file_link_over(target: Target) -> list[Hit]:
+    """A file is replaced by a hard link to another one."""
+    target.file.unlink()
+    target.file.hardlink_to(target.second)
+    return [spoilt(target.file, "moved")]
+
+
 @attack("file-rename-over", Outcome.EIO, "file-moved", "entry-damaged", needs=("other",))
 def file_rename_over(target: Target) -> list[Hit]:
     """A file is renamed over another one."""
