@@ -175,7 +175,7 @@ class Code(StrEnum):
     )  # fmt: skip
     FILE_MISSING = (
         "file-missing", _W,
-        "a file of the checkpoint is gone, and this host does not know of its deletion",
+        "a file of the checkpoint is gone, and this host knows of no deletion (a crash can make it forget one)",
         "nothing if somebody deleted it on purpose, else the file",
         f"if nobody did, {_BACKUP}; the next checkpoint ends the warning",
     )  # fmt: skip
