@@ -28,7 +28,8 @@ TABLES = {
     "must not raise an alarm.",
     "checkpoint": "What a checkpoint finds (FORMAT.md section 12), and what stands against the checkpoint itself.",
     "crashes": "A case is one point at which the power was cut, the process killed, or a call the last to reach the "
-    "medium. After each the volume opened; what had been fsynced was there, unchanged and in full; no false alarm.",
+    "medium. After each the volume opened; what had been fsynced was there, unchanged and in full; no false alarm. "
+    "A power cut is checked against every workload that had begun, and counts in the row of each.",
     "faults": "A case is one system call of one operation that failed once with that error. After each: the right "
     "errno, nothing hangs or leaks, old data intact, `verify` clean.",
     "media": "Real media that were full, broken or pulled out: loop devices and FUSE filesystems below the volume.",
