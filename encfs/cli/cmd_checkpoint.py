@@ -139,6 +139,11 @@ def _copy(volume: str, name: str, copy: str) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+    folder = os.open(os.path.dirname(copy) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _tell(made: _Made, copy: str | None) -> None:

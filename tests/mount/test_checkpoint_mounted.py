@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -117,6 +118,8 @@ def test_kill_during_overwrites(mounted: MountedVolume) -> None:
         # What was replaced just before the crash may be missing, and this host does not remember why.
         assert {one["code"] for one in found["findings"]} <= {"checkpoint-crash", "file-missing"}
         assert found["checkpoint"]["findings"].get("error", 0) == 0
+        missing = [one["path"] for one in found["findings"] if one["code"] == "file-missing"]
+        assert all(re.fullmatch(r"(.*/)?(new|saved)-\d+", path) for path in missing), "the program replaces no other"
         for path in mounted.path.iterdir():
             subprocess.run(["rm", "-rf", str(path)], check=True)
     record("checkpoint", "kill -9 during overwrites after a checkpoint", cases=2, note="no error")
