@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import pyfuse3
 
 from encfs.errors import CloakfsError, DataError, LowerIOError, ReadOnlyError
+from encfs.fuse.polling import waiting
 
 if TYPE_CHECKING:
     from encfs.fuse.state import MountState
@@ -66,8 +67,14 @@ def handler(
         medium = self.state.medium
         if medium.gone:
             raise pyfuse3.FUSEError(errno.EIO)
+        request = function(self, *args, **kwargs)
         try:
-            return await function(self, *args, **kwargs)
+            # Most requests never wait. Those that do let somebody else read the next one first.
+            try:
+                trap = request.send(None)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            return await waiting(request, trap, self.state.poller.hand_over)
         except pyfuse3.FUSEError:
             raise
         except Exception as exc:  # noqa: BLE001 - anything else would end the mount
