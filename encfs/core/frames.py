@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from encfs.core.keys import KeyRing
+from encfs.crypto.aead import seal_with, unseal_with
 from encfs.errors import FormatError
 from encfs.format import limits
 from encfs.format.directory import DirectoryRecord, parse_directory_body
@@ -27,8 +28,8 @@ def seal_header(ring: KeyRing, header: FileHeader) -> bytes:
     Raises:
         FormatError: ``header.epoch`` is not an epoch of the volume.
     """
-    key = ring.of(header.epoch).header_key(header.fid)
-    return _seal(ring, key, header.frame.clear(), header.body())
+    clear = header.frame.clear()
+    return clear + seal_with(ring.of(header.epoch).header_aead(header.fid), clear, header.body())
 
 
 def open_header(ring: KeyRing, raw: bytes | bytearray | memoryview) -> FileHeader:
@@ -42,7 +43,8 @@ def open_header(ring: KeyRing, raw: bytes | bytearray | memoryview) -> FileHeade
     frame, _, _ = parse_frame(data)
     if frame.kind > FrameKind.SYMLINK:
         raise FormatError("a record stands where a file header belongs")
-    return parse_header_body(frame, _open(ring, ring.of(frame.epoch).header_key(frame.fid), data))
+    aead = ring.of(frame.epoch).header_aead(frame.fid)
+    return parse_header_body(frame, unseal_with(aead, data[:_CLEAR], data[_CLEAR:]))
 
 
 def seal_directory(ring: KeyRing, record: DirectoryRecord) -> bytes:

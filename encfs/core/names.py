@@ -9,6 +9,8 @@ a lower name that this module did not write never opens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from encfs.crypto.suite import Suite
@@ -21,12 +23,17 @@ _DIRECT_SEALED_MIN: Final = 2 * limits.NAME_PAD
 _DIRECT_SEALED_MAX: Final = limits.NAME_PAD + limits.DIRECT_NAME_MAX
 _LINK_SUFFIX: Final = limits.LINK_SUFFIX
 _LONG_PREFIX: Final = limits.LONG_PREFIX
+# The kernel looks a name up, then creates, renames or opens it; sealing it costs 3.6 us each time, finding it here 0.1.
+_REMEMBERED: Final = 512
 
 
 class NameCodec:
     """Seals and opens names under one epoch. On the hot path of every lookup and listing."""
 
-    __slots__ = ("_longname_key", "_mac", "_open", "_place_key", "_seal")
+    __slots__ = ("_longname_key", "_mac", "_open", "_place_key", "_seal", "seal")
+
+    seal: Callable[[DirId, bytes], LowerName]
+    """The lower name of a plain name that ``check_name`` accepts, without ``.l``."""
 
     def __init__(self, suite: Suite, name_key: bytes, longname_key: bytes, place_key: bytes) -> None:
         cipher = suite.name_cipher(name_key)
@@ -35,6 +42,7 @@ class NameCodec:
         self._mac = suite.mac
         self._longname_key = longname_key
         self._place_key = place_key
+        self.seal = lru_cache(_REMEMBERED)(self._seal_name)
 
     def __repr__(self) -> str:
         return "NameCodec()"
@@ -49,8 +57,7 @@ class NameCodec:
         """Whether the lower name cannot hold ``name``."""
         return len(name) > limits.DIRECT_NAME_MAX
 
-    def seal(self, dir_id: DirId, name: bytes) -> LowerName:
-        """The lower name of a plain name that ``check_name`` accepts, without ``.l``."""
+    def _seal_name(self, dir_id: DirId, name: bytes) -> LowerName:
         if len(name) <= limits.DIRECT_NAME_MAX:
             return LowerName(base64url.encode(self._seal(name + _PADDING[len(name)], dir_id)))
         return LowerName(_LONG_PREFIX + base64url.encode(self._mac(self._longname_key, dir_id + name)))

@@ -15,7 +15,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from encfs.crypto import rng
 from encfs.errors import AuthenticationError
 
-__all__ = ["KEY_SIZE", "NAME_KEY_SIZE", "NONCE_SIZE", "TAG_SIZE", "Aead", "InvalidTag", "NameCipher", "seal", "unseal"]
+__all__ = [
+    "KEY_SIZE",
+    "NAME_KEY_SIZE",
+    "NONCE_SIZE",
+    "TAG_SIZE",
+    "Aead",
+    "InvalidTag",
+    "NameCipher",
+    "seal",
+    "seal_with",
+    "unseal",
+    "unseal_with",
+]
 
 NONCE_SIZE: Final = 12
 TAG_SIZE: Final = 16
@@ -25,8 +37,13 @@ NAME_KEY_SIZE: Final = 64
 
 def seal(key: bytes, aad: bytes, plaintext: bytes) -> bytes:
     """nonce || GCM(key, nonce, aad, plaintext) with a fresh nonce."""
+    return seal_with(Aead(key), aad, plaintext)
+
+
+def seal_with(aead: Aead, aad: bytes, plaintext: bytes) -> bytes:
+    """:func:`seal` under a key whose schedule is made already."""
     nonce = rng.random_bytes(NONCE_SIZE)
-    return nonce + Aead(key).encrypt(nonce, plaintext, aad)
+    return nonce + aead.encrypt(nonce, plaintext, aad)
 
 
 def unseal(key: bytes, aad: bytes, sealed: bytes) -> bytes:
@@ -35,10 +52,15 @@ def unseal(key: bytes, aad: bytes, sealed: bytes) -> bytes:
     Raises:
         AuthenticationError: it was sealed with another key or AAD, or changed, or cut short.
     """
+    return unseal_with(Aead(key), aad, sealed)
+
+
+def unseal_with(aead: Aead, aad: bytes, sealed: bytes) -> bytes:
+    """:func:`unseal` under a key whose schedule is made already; raises the same."""
     if len(sealed) < NONCE_SIZE + TAG_SIZE:
         raise AuthenticationError("sealed data is too short")
     try:
-        return Aead(key).decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], aad)
+        return aead.decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], aad)
     except InvalidTag as exc:
         raise AuthenticationError("sealed data does not open: its tag is wrong") from exc
 

@@ -33,6 +33,9 @@ def fill(views: Sequence[memoryview]) -> None:
     """
     if not views:
         return
+    if len(views) == 1:
+        views[0][:] = os.urandom(len(views[0]))  # 0.6 us; the way through the device takes 3.
+        return
     fd = _checked_fd()
     for start in range(0, len(views), _BATCH):
         batch = views[start : start + _BATCH]

@@ -31,6 +31,8 @@ _BUSY_SECONDS: Final = 5.0
 _DAMAGE: Final = frozenset(
     {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 )
+# RuntimeError: a user without a home directory.
+_FAILURES: Final = (sqlite3.Error, OSError, RuntimeError)
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
 Row = tuple[Any, ...]
 
@@ -78,14 +80,17 @@ class Database:
     def read(self, sql: str, parameters: Sequence[object] = (), *, kinds: Sequence[type] = ()) -> list[Row]:
         """All rows of a query; none if the memory does not work, or a value is not of its column's kind."""
         rows: list[Row] = []
-        with self._read_lock, self._complaining():
-            reader = self._reader if self._pid == os.getpid() else None
-            if reader is None:
-                reader = self._reader = self._connect()
-            if reader is not None:
-                rows = reader.execute(sql, parameters).fetchall()
-                if not all(isinstance(value, kind) for row in rows for value, kind in zip(row, kinds)):
-                    self._damaged = True
+        try:  # Not ``_complaining``: every open of a file comes here, and a generator costs it 2 us.
+            with self._read_lock:
+                reader = self._reader if self._pid == os.getpid() else None
+                if reader is None:
+                    reader = self._reader = self._connect()
+                if reader is not None:
+                    rows = reader.execute(sql, parameters).fetchall()
+            if not all(isinstance(value, kind) for row in rows for value, kind in zip(row, kinds)):
+                self._damaged = True
+        except _FAILURES as exc:
+            self._complain(exc)
         if self._damaged:
             self.move_aside()
             return []
@@ -176,13 +181,17 @@ class Database:
         """Whatever goes wrong with the file is told and passed over."""
         try:
             yield
-        except sqlite3.Error as exc:
+        except _FAILURES as exc:
+            self._complain(exc)
+
+    def _complain(self, exc: Exception) -> None:
+        if isinstance(exc, sqlite3.Error):
             code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             if code in _DAMAGE:
                 self._damaged = True  # Dealt with once no lock is held.
             else:
                 self._failed(str(exc))
-        except (OSError, RuntimeError) as exc:  # RuntimeError: a user without a home directory.
+        else:
             self._give_up(f"cannot be used: {getattr(exc, 'strerror', None) or exc}")
 
     def _failed(self, what: str) -> None:
