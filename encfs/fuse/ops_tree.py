@@ -182,6 +182,7 @@ class TreeOperations(pyfuse3.Operations):
     @handler
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's signature
         state, node = self.state, self.state.directories[fh].node
+        await state.settle_moves()
         if node.ghost is None:
             fd = state.tree.open_for_sync(node)
             try:

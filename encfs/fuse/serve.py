@@ -26,6 +26,9 @@ from encfs.volume.volume import Volume
 # When no descriptor is left for a connection, programs get time to give some back.
 _ACCEPT_PAUSE_SECONDS = 0.2
 _REMEMBER_SECONDS = 60.0
+_MOVES_SECONDS = 1.0
+# After one that could not be written: a disk that is full stays so for a while.
+_MOVES_PAUSE_SECONDS = 10.0
 
 
 class MountServer:
@@ -86,6 +89,7 @@ class MountServer:
             nursery.start_soon(self._serve_control, listener)
             nursery.start_soon(self._signals)
             nursery.start_soon(self._remember)
+            nursery.start_soon(self._settle_moves)
             nursery.start_soon(self._state.medium.watch)
             nursery.start_soon(self._announce, ready)
             await pyfuse3.main()
@@ -120,6 +124,26 @@ class MountServer:
             await trio.sleep(_REMEMBER_SECONDS)
             await trio.to_thread.run_sync(memory.flush)
 
+    async def _settle_moves(self) -> None:
+        """The header of a renamed file names its new place after a second (FORMAT.md section 11)."""
+        moves, wanted = self._volume.tree.moves, trio.Event()
+
+        def want() -> None:
+            wanted.set()
+
+        moves.on_first = want
+        while True:
+            await wanted.wait()
+            wanted = trio.Event()
+            while (oldest := moves.oldest()) is not None and not self._state.medium.gone:
+                await trio.sleep(max(0.0, oldest[1] + _MOVES_SECONDS - time.monotonic()))
+                try:
+                    await self._state.settle_moves(older_than=_MOVES_SECONDS)
+                except OSError as exc:
+                    logger.error("the header of a renamed file could not be written: errno %s", exc.errno)
+                    self._state.medium.suspect(exc)
+                    await trio.sleep(_MOVES_PAUSE_SECONDS)
+
     async def _signals(self) -> None:
         """A service manager's stop is a forced lock: everything is written, programs lose the mount."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
@@ -145,6 +169,7 @@ class MountServer:
                 raise
             await trio.to_thread.run_sync(self._write_back)
             await trio.to_thread.run_sync(lambda: unmount(mountpoint, detach=True))
+            self._state.poller.end()
             pyfuse3.terminate()
 
     def _write_back(self) -> None:

@@ -30,6 +30,8 @@ CACHE_SECONDS = 3600.0
 _SLOW_WRITE_SECONDS = 0.02
 # ... for this long, after which one is tried inline again.
 _SLOW_PERIOD_SECONDS = 5.0
+# Headers of renamed files that are written before others get a turn: about a millisecond of work.
+_MOVES_AT_ONCE = 8
 
 
 class DirectoryHandle:
@@ -137,6 +139,24 @@ class MountState:
         finally:
             del self._busy[file]
             event.set()
+
+    # -- renamed files ------------------------------------------------------------------------------------
+
+    async def settle_moves(self, *, older_than: float = 0.0) -> None:
+        """Bring the headers of renamed files in line, of those that have waited ``older_than`` seconds.
+
+        Raises:
+            OSError: as :meth:`~encfs.volume.moves.Moves.write`.
+        """
+        moves, done = self.tree.moves, 0
+        while (oldest := moves.oldest()) is not None and oldest[1] + older_than <= time.monotonic():
+            node = oldest[0]
+            if node.file is not None:
+                await self.turn(node.file)
+            moves.write(node)
+            done += 1
+            if done % _MOVES_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
     def writes_are_slow(self) -> bool:
         """Whether the medium has just shown that a write can block."""

@@ -6,6 +6,7 @@ Owns: the order of lower operations that makes a rename atomic for a program and
 
 from __future__ import annotations
 
+import os
 import stat as stat_module
 from errno import EEXIST, EINVAL, EISDIR, EMLINK, ENAMETOOLONG, ENOENT, ENOTDIR
 
@@ -28,7 +29,7 @@ class Changes(Creation):
     """All changes of names in an open volume. One thread at a time."""
 
     def rename(self, parent: Node, name: bytes, to_parent: Node, to_name: bytes, *, no_replace: bool = False) -> None:
-        """Rename, replacing what is there; the object's own record names the new place before it moves.
+        """Rename, replacing what is there; where names are not enough, the object's own record is written first.
 
         Raises:
             OSError: as rename(2).
@@ -38,7 +39,8 @@ class Changes(Creation):
             raise error(ENAMETOOLONG)
         if parent.ghost is not None or to_parent.ghost is not None:
             raise error(ENOENT)
-        source, target = self._tree.find(parent, name), self._tree.find(to_parent, to_name)
+        target = None if self._tree.is_known_absent(to_parent, to_name) else self._tree.find(to_parent, to_name)
+        source = self._tree.find(parent, name)
         if source is None:
             raise error(ENOENT)
         if target is not None and no_replace:
@@ -54,6 +56,9 @@ class Changes(Creation):
                 return
             if source.lower_name.endswith(LINK_SUFFIX):
                 lower = LowerName(lower + LINK_SUFFIX)
+            if self._header_can_wait(node, source, target, lower):
+                self._rename_first(node, parent, name, source, to_parent, lower, target)
+                return
             with self.held_open(node, source):
                 self._rename_lower(node, parent, name, source, to_parent, to_name, lower, target)
         finally:
@@ -71,6 +76,42 @@ class Changes(Creation):
             raise error(EISDIR)
         if source_is_dir and not target_is_dir:
             raise error(ENOTDIR)
+
+    def _header_can_wait(self, node: Node, source: Found, target: Found | None, lower: LowerName) -> bool:
+        """Whether the header may name the new place after the rename (FORMAT.md section 11).
+
+        Only that of a file with one name, which its directory entry tells before and after; and only where the header
+        can be written, so that nobody is told of a rename that cannot be finished.
+        """
+        stat, file = source.stat, node.file
+        return (
+            stat_module.S_ISREG(stat.st_mode)
+            and stat.st_nlink == 1
+            and not node.in_file
+            and not is_long(source.lower_name)
+            and not is_long(lower)
+            and (target is None or target.lower_name == lower)
+            and (file is None or file.writable)
+            and (self._is_root or stat.st_uid == os.geteuid())
+        )
+
+    def _rename_first(
+        self,
+        node: Node,
+        parent: Node,
+        name: bytes,
+        source: Found,
+        to_parent: Node,
+        lower: LowerName,
+        target: Found | None,
+    ) -> None:
+        """Rename, and let the header wait: the lower call is all that can fail."""
+        was = self._tree.dir_id(parent), name
+        with self.losing_name(to_parent, target):
+            from_fd, to_fd = self._tree.directories.pair(parent, to_parent)
+            self._ctx.store.rename(from_fd, source.lower_name, to_fd, lower)
+            node.move_place(parent, source.lower_name, to_parent, lower)
+        self._tree.moves.add(node, was)
 
     def _rename_lower(
         self,

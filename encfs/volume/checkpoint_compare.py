@@ -185,7 +185,7 @@ class Comparison:
             self.counts["removed"] += 1
         elif not self._since.written:
             yield self._gone(Code.FILE_DELETED, place)
-        elif self._ctx.freshness is not None and self._ctx.freshness.was_removed(entry.header.epoch, entry.header.fid):
+        elif self._ctx.was_removed(entry.header.epoch, entry.header.fid):
             self.counts["removed"] += 1
         else:
             yield self._gone(Code.FILE_MISSING, place)

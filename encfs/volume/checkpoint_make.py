@@ -141,6 +141,7 @@ class CheckpointMaker:
 
     def _tell_memory(self, *, recording: bool) -> None:
         if self._ctx.freshness is not None:
+            self._ctx.tell_deletions()
             self._ctx.freshness.recording(on=recording)
 
     # -- before ---------------------------------------------------------------------------------------------

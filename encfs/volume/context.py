@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from encfs.core.cells import Scratch
@@ -15,10 +16,14 @@ from encfs.crypto.suite import Suite
 from encfs.errors import ReadOnlyError
 from encfs.format.geometry import Geometry
 from encfs.store.base import CachedRead, Store
-from encfs.units import SessionId
+from encfs.units import FileId, SessionId
 from encfs.volume.freshness import Freshness
 
 logger = logging.getLogger("cloakfs.volume")
+
+
+def _nothing_to_tell() -> None:
+    """Of a volume whose tree is not there yet."""
 
 
 @dataclass(slots=True)
@@ -29,7 +34,7 @@ class Context:
     write protocol can leave are taken as a crash, not as tampering. ``crashed``: those sessions.
     ``kernel_keeps_times``: a mount with a writeback cache decides on the modification times of open files. ``gone``:
     the medium went away, and the keys with it. ``freshness``: what the host remembers of the volume's files, if it
-    does. ``directory_moves`` counts renames of directories.
+    does; ``tell_deletions`` brings it up to date. ``directory_moves`` counts renames of directories.
     """
 
     store: Store
@@ -44,6 +49,7 @@ class Context:
     gone: bool = False
     freshness: Freshness | None = None
     directory_moves: int = 0
+    tell_deletions: Callable[[], None] = _nothing_to_tell
     _local: threading.local = field(default_factory=threading.local)
 
     @property
@@ -62,6 +68,11 @@ class Context:
         except AttributeError:
             self._local.scratch = Scratch(self.geometry)
             return self._local.scratch  # type: ignore[no-any-return]
+
+    def was_removed(self, epoch: int, fid: FileId) -> bool:
+        """Whether this host knows that a file was deleted on purpose."""
+        self.tell_deletions()
+        return self.freshness is not None and self.freshness.was_removed(epoch, fid)
 
     def forget(self) -> None:
         """Drop the keys, and the buffers of all threads."""

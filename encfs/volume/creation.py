@@ -298,7 +298,7 @@ class Creation(Removal):
             raise error(ENAMETOOLONG)
         if parent.ghost is not None:
             raise error(ENOENT)
-        if self._tree.find(parent, name) is not None:
+        if not self._tree.is_known_absent(parent, name) and self._tree.find(parent, name) is not None:
             raise error(EEXIST)
         return self._ctx.ring.active.names.seal(self._tree.dir_id(parent), name)
 

@@ -57,6 +57,7 @@ class Lookup:
         self._hidden_directories = 1
         self.count_hidden_directories()
         self._true_sizes: dict[int, tuple[int, int, int]] = {}
+        self._absent: tuple[Node, bytes] | None = None
 
     def count_hidden_directories(self) -> None:
         """Look how many directories of ours the root holds: the session records always, the checkpoints perhaps."""
@@ -164,10 +165,20 @@ class Lookup:
             return Found(candidate, found)
         return None
 
+    def is_known_absent(self, parent: Node, name: bytes) -> bool:
+        """Whether :meth:`lookup` has just found nothing under this name, and nothing was made since.
+
+        The kernel looks a name up before it creates it or renames to it. Whoever asks is about to make a name, so
+        after that nothing is known.
+        """
+        known, self._absent = self._absent, None
+        return known is not None and known[0] is parent and known[1] == name
+
     def lookup(self, parent: Node, name: bytes) -> tuple[Node, os.stat_result] | None:
         """The node of a plain name, or None. Does not count a reference."""
         found = self.find(parent, name)
         if found is None:
+            self._absent = (parent, name)
             return None
         return self.meet(parent, found.lower_name, found.stat), found.stat
 

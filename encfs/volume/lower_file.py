@@ -95,16 +95,10 @@ class LowerFile:
         return self._dirty or not self.header_stored
 
     def _bump(self, size: int) -> None:
-        header = self.header
-        self.header = replace(
-            header,
-            size=size,
-            synced_size=min(self._confirmed, size),
-            generation=header.generation + 1,
-            session=self._ctx.session,
-            cells_sealed=self._sealed,
+        synced = self._stored_synced = min(self._confirmed, size)
+        self.header = self.header.following(
+            size=size, synced_size=synced, session=self._ctx.session, cells_sealed=self._sealed
         )
-        self._stored_synced = self.header.synced_size
 
     def write_header(self) -> None:
         """Seal and write the header for the present size, place and flags."""
@@ -149,6 +143,15 @@ class LowerFile:
                 self.header = replace(self.header, parent=before.parent, name=before.name, flags=before.flags)
                 self.keep_header()
                 raise
+
+    def move(self, parent: DirId, name: bytes) -> None:
+        """The file, of which this is the only name, was renamed: its header says so when it is written next."""
+        flags = self.header.flags & ~HeaderFlag.MULTI
+        if self.damaged_size:
+            self.set_place(parent, name, flags=flags)  # Nothing ever settles it.
+            return
+        self.header = replace(self.header, parent=parent, name=name, flags=flags)
+        self._dirty = True
 
     def keep_header(self) -> None:
         """After a change that failed: the header for what the file still is."""

@@ -23,7 +23,8 @@ class Node:
     """A lower inode.
 
     ``parent`` and ``lower_name`` say where it is; further hard links that were looked up are in ``places``. A node
-    whose last link is gone has ``parent`` None and keeps in ``ghost`` what stat says of it.
+    whose last link is gone has ``parent`` None and keeps in ``ghost`` what stat says of it. ``owed`` is the place (dir
+    id and plain name) that the header of a renamed file still names; see ``moves.py``.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Node:
         "lookups",
         "lower_inode",
         "lower_name",
+        "owed",
         "parent",
         "places",
     )
@@ -52,6 +54,7 @@ class Node:
         self.attributes: Attributes | None = None
         self.file: OpenFile | None = None
         self.ghost: os.stat_result | None = None
+        self.owed: tuple[DirId, bytes] | None = None
         self.places: list[tuple[Node, LowerName]] | None = None
         self.children: dict[LowerName, Node] | None = None  # only where lower inode numbers do not last
 
@@ -109,8 +112,10 @@ class NodeTable:
     The number is the lower inode number, but for three cases kept in ``_aliases``: the root; a symlink whose lower
     inode was replaced to change its text while the kernel knows it; and whatever would collide with those. ``_apart``
     has places whose inode has a node elsewhere already, where nothing says that the two are one object.
-    ``on_drop`` is called with every node that is removed. Where lower numbers are not ``lasting``, nodes are known by
-    their place as well: FAT, exFAT and programs (FUSE) number an object anew when the kernel meets it again.
+    ``on_drop`` is called with every node that is removed, and before that ``finish_move`` with one whose header does
+    not name its place; false keeps it. Its parents are there still: who knows a node knows them. Where lower numbers
+    are not ``lasting``, nodes are known by their place as well: FAT, exFAT and programs (FUSE) number an object anew
+    when the kernel meets it again.
     """
 
     ROOT = 1
@@ -122,6 +127,7 @@ class NodeTable:
         self._apart: dict[tuple[int, LowerName], int] = {}
         self._next_stand_in = 1 << 62
         self.on_drop: Callable[[Node], None] = lambda _: None
+        self.finish_move: Callable[[Node], bool] = lambda _: True
         root.lower_inode = root_inode
 
     def __len__(self) -> int:
@@ -212,8 +218,10 @@ class NodeTable:
             self.drop_if_unused(node)
 
     def drop_if_unused(self, node: Node) -> None:
-        """Remove a node that neither the kernel nor an open file refers to."""
+        """Remove a node that neither the kernel nor an open file refers to, and whose header names its place."""
         if node.lookups > 0 or node.file is not None or node.inode == self.ROOT:
+            return
+        if node.owed is not None and not self.finish_move(node):
             return
         if self._nodes.get(node.inode) is node:
             del self._nodes[node.inode]

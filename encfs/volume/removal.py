@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EISDIR, ENOENT, ENOTDIR, ENOTEMPTY
 
-from encfs.core import frames
 from encfs.errors import DataError
 from encfs.format.header import FileHeader
-from encfs.format.limits import FRAME_SIZE, LINK_SUFFIX, RECORD_NAME, TEMP_PREFIX
+from encfs.format.limits import FRAME_SIZE, RECORD_NAME, TEMP_PREFIX
 from encfs.volume.node import Node
 from encfs.volume.places import Places, error, temporary_name
 from encfs.volume.tree import Found
@@ -42,77 +41,75 @@ class Removal(Places):
     @contextmanager
     def losing_name(self, parent: Node, found: Found | None) -> Iterator[None]:
         """Around the lower calls that remove or replace an entry: its node, if anybody knows it, lives on without."""
-        node = None if found is None else self._tree.nodes.find(found.stat.st_ino)
-        doomed = None if found is None else self._header_to_forget(node, parent, found)
-        if node is None or found is None:
+        if found is None:
             yield
-            self._note_removed(doomed)
             return
+        node = self._tree.nodes.find(found.stat.st_ino)
+        last = found.stat.st_nlink <= 1
         kept = self._open_to_keep(node, parent, found)
         try:
+            doomed = self._header_to_forget(node, found, kept) if last else None
             yield
-        except BaseException:
+            if doomed is not None:
+                self._note_removed(node, parent, found, doomed)
+            if node is not None:
+                node.remove_place(parent, found.lower_name)
+                if last or stat_module.S_ISDIR(found.stat.st_mode):
+                    self._make_ghost(node, found.stat)
+                if kept is not None and node.lookups and node.parent is None:
+                    self._tree.directories.hold(node, kept)
+                    kept = None
+                self._tree.nodes.drop_if_unused(node)
+        finally:
             if kept is not None:
                 self._ctx.store.close(kept)
-            raise
-        self._note_removed(doomed)
-        node.remove_place(parent, found.lower_name)
-        if found.stat.st_nlink <= 1 or stat_module.S_ISDIR(found.stat.st_mode):
-            node.parent = None
-            node.ghost = found.stat
-            if node.file is not None:
-                node.file.nameless = True
-            self._tree.directories.forget(node)
-        if kept is not None:
-            if node.parent is None:
-                self._tree.directories.hold(node, kept)
-            else:
-                self._ctx.store.close(kept)
-        self._tree.nodes.drop_if_unused(node)
 
-    def _header_to_forget(self, node: Node | None, parent: Node, found: Found) -> FileHeader | None:
-        """The header of a file that is about to lose its last name, for the host's memory (FORMAT.md section 13).
+    def _make_ghost(self, node: Node, stat: os.stat_result) -> None:
+        node.parent = None
+        node.ghost = stat
+        node.owed = None
+        if node.file is not None:
+            node.file.nameless = True
+        self._tree.directories.forget(node)
 
-        None where the header does not open or names another place: the removal of a forged or copied file must not
-        make the true one, whose id it bears, a deleted one. On tmpfs an unlink takes 25 microseconds of processor time
-        with this and 7 without.
-        """
-        ctx, stat = self._ctx, found.stat
-        if ctx.freshness is None or stat.st_nlink > 1 or not stat_module.S_ISREG(stat.st_mode):
+    def _open_to_keep(self, node: Node | None, parent: Node, found: Found) -> int | None:
+        """A descriptor of what goes: the kernel may know it still, and the host's memory wants the header of a file."""
+        stat, store = found.stat, self._ctx.store
+        is_known = node is not None and node.lookups > 0
+        try:
+            if self._is_worth_telling(stat) and (node is None or node.file is None):
+                try:
+                    return store.open(self._tree.dirfd(parent), found.lower_name, os.O_RDONLY)
+                except PermissionError:
+                    pass  # Its deletion will not be remembered.
+            return store.open_path(self._tree.dirfd(parent), found.lower_name) if is_known else None
+        except OSError:
+            return None  # It can go all the same.
+
+    def _is_worth_telling(self, stat: os.stat_result) -> bool:
+        return self._ctx.freshness is not None and stat.st_nlink <= 1 and stat_module.S_ISREG(stat.st_mode)
+
+    def _header_to_forget(self, node: Node | None, found: Found, kept: int | None) -> FileHeader | bytes | None:
+        """The header, sealed or open, of a file that is about to lose its last name, for the host's memory."""
+        if not self._is_worth_telling(found.stat):
             return None
         if node is not None and node.file is not None:
-            header = node.file.header
-        else:
-            try:
-                header = self._read_header(parent, found)
-            except (DataError, OSError):
-                return None
-        base = found.lower_name.removesuffix(LINK_SUFFIX)
+            return node.file.header
+        try:
+            return None if kept is None else self._ctx.store.pread(kept, FRAME_SIZE, 0)
+        except OSError:
+            return None  # Of a file that cannot be read, or a descriptor that only keeps it.
+
+    def _note_removed(self, node: Node | None, parent: Node, found: Found, header: FileHeader | bytes) -> None:
         try:
             here = self._tree.dir_id(parent)
         except (DataError, OSError):
-            return None
-        return header if header.parent == here and ctx.ring.active.names.seal(here, header.name) == base else None
-
-    def _read_header(self, parent: Node, found: Found) -> FileHeader:
-        store = self._ctx.store
-        fd = store.open(self._tree.dirfd(parent), found.lower_name, os.O_RDONLY)
-        try:
-            return frames.open_header(self._ctx.ring, store.pread(fd, FRAME_SIZE, 0))
-        finally:
-            store.close(fd)
-
-    def _note_removed(self, header: FileHeader | None) -> None:
-        if header is not None and self._ctx.freshness is not None:
-            self._ctx.freshness.removed(header.epoch, header.fid, header.generation)
-
-    def _open_to_keep(self, node: Node, parent: Node, found: Found) -> int | None:
-        if not node.lookups:
-            return None
-        try:
-            return self._ctx.store.open_path(self._tree.dirfd(parent), found.lower_name)
-        except OSError:
-            return None  # It can go all the same.
+            return
+        if isinstance(header, bytes):
+            owed = None if node is None else node.owed
+            self._tree.deletions.add(header, here, found.lower_name, owed)
+        else:
+            self._tree.deletions.tell_of(header, here, found.lower_name)
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """Remove an empty directory: out of sight by one rename, then taken apart.

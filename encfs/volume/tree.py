@@ -15,16 +15,31 @@ from encfs.errors import DataError, FormatError, PlaceError, RollbackError
 from encfs.format.frame import FrameKind
 from encfs.format.header import HeaderFlag
 from encfs.format.limits import LINK_SUFFIX
-from encfs.units import LowerName
+from encfs.units import DirId, LowerName
+from encfs.volume.context import Context
+from encfs.volume.deletions import Deletions
 from encfs.volume.file import OpenFile
 from encfs.volume.lookup import Found, Lookup, is_long
+from encfs.volume.moves import Moves
 from encfs.volume.node import Node
 
 __all__ = ["Found", "Tree", "is_long"]
 
 
 class Tree(Lookup):
-    """Finds and opens. One thread at a time."""
+    """Finds and opens. One thread at a time.
+
+    Attributes:
+        moves: renamed files whose header is still to name their place.
+        deletions: removed files of which the host's memory is still to be told.
+    """
+
+    def __init__(self, ctx: Context, root_fd: int, root_dir_id: DirId) -> None:
+        super().__init__(ctx, root_fd, root_dir_id)
+        self.moves = Moves(self)
+        self.nodes.finish_move = self.moves.finish
+        self.deletions = Deletions(ctx)
+        ctx.tell_deletions = self.deletions.tell
 
     def open_file(self, node: Node, *, writable: bool) -> OpenFile:
         """The open file of a node, opened now if nobody has it open. Does not count a handle.
@@ -37,13 +52,33 @@ class Tree(Lookup):
         if file is None:
             file = self._load(node, writable=writable)
             node.file = file
+            if node.owed is not None and file.writable:
+                self.take_place(node)
         elif writable and not file.writable:
             fd = self._reopen_writable(node)
             # In place of the old one, which a thread may be reading from.
             os.dup2(fd, file.fd, inheritable=False)
             self.ctx.store.close(fd)
             file.writable = True
+            if node.owed is not None:
+                self.take_place(node)
         return file
+
+    def take_place(self, node: Node) -> None:
+        """Let the header of an open, writable file name the place where the file is; settling writes it.
+
+        Raises:
+            OSError: the header of a damaged file, which is never settled, could not be written.
+        """
+        file, parent = node.file, node.parent
+        if file is None or parent is None:
+            raise AssertionError("internal error: a file without a place takes its place")
+        dir_id = self.dir_id(parent)
+        name = self.ctx.ring.active.names.open(dir_id, node.lower_name)
+        if name is None:
+            raise AssertionError("internal error: the header of a long name was not written before the rename")
+        file.move(dir_id, name)
+        node.owed = None
 
     def _reopen_writable(self, node: Node) -> int:
         self.ctx.require_writable()
@@ -110,6 +145,10 @@ class Tree(Lookup):
         if (header.kind is FrameKind.SYMLINK) is not node.in_file:
             raise FormatError("a file under the name of a symlink, or the reverse")
         if header.flags & HeaderFlag.MULTI or self.ctx.tolerant or node.parent is None:
+            return
+        if node.owed is not None:
+            if (header.parent, header.name) != node.owed:
+                raise PlaceError("file was not where its header says when it was renamed")
             return
         parent = self.dir_id(node.parent)
         lower = node.lower_name.removesuffix(LINK_SUFFIX)

@@ -199,13 +199,16 @@ class Volume(PathAccess):
 
     def renew(self) -> None:
         """Forget all that is remembered of the tree, in which repair has moved things below. No file may be open."""
+        self.tree.moves.write_all()
+        self.ctx.tell_deletions()
         self.tree.directories.close()
         self.tree = Tree(self.ctx, self._root_fd, self.config.root_dir_id)
         self.attributes = AttributeStore(self.tree)
         self.changes = Changes(self.tree, self.attributes)
 
     def settle(self) -> None:
-        """Bring the lower files of all open files in line, as their close would."""
+        """Bring the lower files of all open and all renamed files in line, as their close would."""
+        self.tree.moves.write_all()
         for file in self._open_files():
             file.settle()
 
@@ -227,6 +230,7 @@ class Volume(PathAccess):
             if self.ctx.gone:
                 raise medium.gone_error()
             self._close_files()
+            self.ctx.tell_deletions()
             if not self.ctx.read_only:
                 self._store.syncfs(self._root_fd)
                 self.sessions.end()
@@ -266,6 +270,10 @@ class Volume(PathAccess):
 
     def _close_files(self) -> None:
         failure: OSError | None = None
+        try:
+            self.tree.moves.write_all()
+        except OSError as exc:
+            failure = exc
         for node in self.tree.open_nodes():
             if node.file is not None:
                 node.file.handles = 0

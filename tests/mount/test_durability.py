@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from encfs.core import frames
+from encfs.format.config import SlotKind
+from encfs.volume import Volume
 from tests.support.linux import error_of, syncfs
-from tests.support.mounting import MountedVolume
+from tests.support.mounting import SECRET, MountedVolume, wait_for
 from tests.support.twin import Twin, tree
 
 
@@ -142,3 +145,38 @@ def test_lock_keeps_what_was_never_synced(mounted: MountedVolume) -> None:
     mounted.remount()
     for number in range(100):
         assert (mounted.path / str(number)).read_bytes() == b"%d" % number * 1000
+
+
+def _only_lower_file(volume: MountedVolume) -> Path:
+    return next(path for path in volume.lower.iterdir() if path.is_file() and not path.name.startswith("cloakfs."))
+
+
+def _name_in_header(volume: MountedVolume) -> bytes:
+    """The name that the header of the only file says, in a volume whose daemon is dead."""
+    with Volume.unlock(os.fsencode(volume.lower), SECRET, SlotKind.PASSPHRASE, read_only=True) as unlocked:
+        return frames.open_header(unlocked.ctx.ring, _only_lower_file(volume).read_bytes()[:512]).name
+
+
+def test_header_names_the_new_place_before_a_directory_is_synced(mounted: MountedVolume) -> None:
+    """Section 11: fsync of a directory brings the headers of renamed files in line before it."""
+    (mounted.path / "before").write_bytes(b"content")
+    (mounted.path / "before").rename(mounted.path / "after")
+    sync_directory(mounted.path)
+    mounted.kill()
+    assert _name_in_header(mounted) == b"after"
+    mounted.mount()
+
+
+def test_header_names_the_new_place_soon(mounted: MountedVolume) -> None:
+    """Section 11: without anybody who asks, the header is written too."""
+    (mounted.path / "before").write_bytes(b"content")
+    mounted.remount()
+    lower = _only_lower_file(mounted)
+    old = lower.read_bytes()[:512]
+    (mounted.path / "before").rename(mounted.path / "after")
+    renamed = _only_lower_file(mounted)
+    wait_for(lambda: renamed.read_bytes()[:512] != old, "the header is written")
+    mounted.kill()
+    assert _name_in_header(mounted) == b"after"
+    mounted.mount()
+    assert (mounted.path / "after").read_bytes() == b"content"
