@@ -64,9 +64,11 @@ LAYERS: dict[str, Layer] = {
     "volume": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
     "host": Layer(ours=BASE | {"runtime", "crypto", "format"}),
+    # Measures volumes and mounts from outside; how a mount is made is given to it.
+    "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
     "fuse": Layer(ours=BASE | {"runtime", "format", "volume"}, foreign=frozenset({"pyfuse3", "trio"})),
     "cli": Layer(
-        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "volume", "host"},
+        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "volume", "host", "bench"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

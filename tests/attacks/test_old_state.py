@@ -39,9 +39,7 @@ CASES = [
     Case("file-header-older", grow=lambda yard, volume: yard.rewrite(volume, "multi")),
     Case("symlink-older", "link", grow=lambda yard, volume: yard.relink(volume, "link")),
     Case("xattr-older", grow=lambda yard, volume: yard.set_xattr(volume, "multi", USER_XATTR, b"qzx-newer")),
-    Case(
-        "record-older", "renamed", "sub", grow=lambda yard, volume: yard.rename_directory(volume, "sub", "renamed")
-    ),
+    Case("record-older", "renamed", "sub", grow=lambda yard, volume: yard.rename_directory(volume, "sub", "renamed")),
 ]
 # Here old state is not put back, but a checkpoint notices all the same.
 NOTICED = [
@@ -120,4 +118,3 @@ class Checkpointed(Batch):
         checkpoints.make(self.lower)
         super()._attack()
         self.compared = checkpoints.compare(self.lower)
-

@@ -1,0 +1,133 @@
+"""The sides that are compared: the bare directory, a volume used as a library, a mounted volume.
+
+Owns: how each is made in a scratch folder and taken off again, and what a volume does without FUSE. Must not know: the
+mounted work (``work.py``), how a mount is made; that is given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from encfs.bench.figures import BARE, CLOAKFS, Figure, Part, figure_of, rate
+from encfs.bench.scratch import cool
+from encfs.bench.work import Amounts, Sample, Work, WrongBytesError
+from encfs.crypto import rng
+from encfs.volume import Volume
+
+SECRET: Final = b"a passphrase that opens nothing but this scratch volume"
+_PIECE: Final = 1 << 20
+
+Mounted = Callable[[Path, Path], AbstractContextManager[None]]
+"""Given a volume directory and an empty directory: mounts the one at the other for a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does, and how often."""
+
+    amounts: Amounts
+    repetitions: int
+
+
+def mounted_figures(home: Path, plan: Plan, mounted: Mounted) -> Iterator[Figure]:
+    """The work on a mount and on the bare directory, taking turns; figures when all is done, progress as it goes.
+
+    Raises:
+        WrongBytesError: other bytes were read than were written.
+        CloakfsError: it does not mount. OSError: the medium failed.
+    """
+    volume, plain, bare = home / "volume", home / "mnt", home / "bare"
+    for directory in (plain, bare):
+        directory.mkdir()
+    Volume.create(os.fsencode(volume), secret=SECRET)
+    taken: dict[str, dict[str, list[Sample]]] = {}
+    with mounted(volume, plain):
+        for number in range(plan.repetitions):
+            work = Work(plan.amounts)
+            sides = ((CLOAKFS, plain), (BARE, bare))
+            for side, place in sides if number % 2 == 0 else sides[::-1]:
+                for sample in work.steps(place):
+                    taken.setdefault(sample.name, {}).setdefault(side, []).append(sample)
+    for name, by_side in taken.items():
+        first = by_side[CLOAKFS][0]
+        rates = {side: [sample.rate for sample in samples] for side, samples in by_side.items()}
+        yield figure_of(Part.MOUNTED, name, first.title, first.unit, rates, cold=first.cold)
+
+
+def library_figures(home: Path, memory: Path | None, plan: Plan) -> Iterator[Figure]:
+    """A volume without FUSE, on the medium and in memory, against plain writes and reads of the same file there.
+
+    Raises:
+        WrongBytesError: other bytes were read than were written.
+        OSError: the medium failed.
+    """
+    yield from _library(home, "medium", "on this medium", plan)
+    if memory is not None:
+        yield from _library(memory, "memory", "in memory", plan)
+
+
+def _library(where: Path, name: str, place: str, plan: Plan) -> Iterator[Figure]:
+    Volume.create(os.fsencode(where / "library"), secret=SECRET)
+    samples: dict[str, dict[str, list[float]]] = {verb: {CLOAKFS: [], BARE: []} for verb in ("write", "read")}
+    with Volume.unlock(os.fsencode(where / "library"), SECRET) as volume:
+        for _ in range(plan.repetitions):
+            data = rng.random_bytes(plan.amounts.large)
+            for side, file in ((CLOAKFS, _InVolume(volume)), (BARE, _Plain(where / "plain"))):
+                samples["write"][side].append(rate(lambda: file.write(data), len(data) / 1e6))  # noqa: B023 - called now
+                cool(where)
+                file.found = b""
+                samples["read"][side].append(rate(file.read, len(data) / 1e6))
+                if file.found != data:
+                    raise WrongBytesError
+                file.remove()
+    for verb, rates in samples.items():
+        yield figure_of(Part.LIBRARY, f"{verb}_{name}", f"{verb} without a mount, {place}", "MB/s", rates)
+
+
+class _InVolume:
+    """A large file of a volume."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.found = b""
+
+    def write(self, data: bytes) -> None:
+        with self._volume.open(b"large", writable=True, create=True) as file:
+            for start in range(0, len(data), _PIECE):
+                file.write(start, data[start : start + _PIECE])
+            file.sync()
+
+    def read(self) -> None:
+        self.found = b"".join(self._volume.read_file(b"large"))
+
+    def remove(self) -> None:
+        self._volume.remove(b"large")
+
+
+class _Plain:
+    """The same file in a plain directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.found = b""
+
+    def write(self, data: bytes) -> None:
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            for start in range(0, len(data), _PIECE):
+                os.write(fd, data[start : start + _PIECE])
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def read(self) -> None:
+        with self._path.open("rb", buffering=0) as file:
+            self.found = b"".join(iter(lambda: file.read(_PIECE), b""))
+
+    def remove(self) -> None:
+        self._path.unlink()

@@ -1,0 +1,186 @@
+"""The work that is measured in a directory, whichever filesystem it is: large file, random pages, small files, names.
+
+Owns: the work, and the check that the bytes are right. Must not know: which side it works on, cells, keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from encfs.bench.figures import rate
+from encfs.bench.scratch import cool
+from encfs.crypto import rng
+from encfs.errors import DataError
+
+_BLOCK: Final = 128 << 10
+_PAGE: Final = 4096
+_SMALL: Final = 3000
+_FOLDERS: Final = 10
+
+
+class WrongBytesError(DataError):
+    """A side gave back something other than what was written: no figure of the run counts."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a file gave back other bytes than were written to it; no figure of this run counts",
+            hint="The medium may be failing. Check it before you trust it with anything.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How much is done.
+
+    Attributes:
+        large: bytes of the large file. ``pages``: random reads and writes. ``files``: small files.
+    """
+
+    large: int
+    pages: int
+    files: int
+
+    def room(self) -> int:
+        """Bytes that a side needs on the medium, with some to spare."""
+        return self.large + self.files * 2 * _PAGE + (16 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One piece of work, done once: its rate, and whether what it read came from below."""
+
+    name: str
+    title: str
+    unit: str
+    rate: float
+    cold: bool | None = None
+
+
+class Work:
+    """The work of one repetition. Its data is the same for all sides, and other than in the repetition before."""
+
+    def __init__(self, amounts: Amounts) -> None:
+        self._amounts = amounts
+        self._data = rng.random_bytes(amounts.large)
+        count = amounts.large // _PAGE
+        numbers = rng.random_bytes(8 * amounts.pages)
+        self._pages = [int.from_bytes(numbers[n * 8 : n * 8 + 8], "big") % count for n in range(amounts.pages)]
+        self._patch = rng.random_bytes(_PAGE)
+
+    def steps(self, home: Path) -> Iterator[Sample]:
+        """Do it all in ``home``, which is empty before and after.
+
+        Raises:
+            WrongBytesError: other bytes were read than were written.
+            OSError: the filesystem failed.
+        """
+        yield from self._large(home / "large")
+        yield from self._small(home)
+
+    # -- one large file --------------------------------------------------------------------------------
+
+    def _large(self, file: Path) -> Iterator[Sample]:
+        megabytes = self._amounts.large / 1e6
+        yield Sample("write", "write a large file", "MB/s", rate(lambda: self._write(file), megabytes))
+        cold = cool(file)
+        buffer = bytearray(self._amounts.large)
+        yield Sample("read", "read a large file", "MB/s", rate(lambda: self._read(file, buffer), megabytes), cold)
+        _same(buffer, self._data)
+        cold = cool(file)
+        pages = self._amounts.pages
+        yield Sample(
+            "random_read", "read 4 KiB at random", "reads/s", rate(lambda: self._read_pages(file, buffer), pages), cold
+        )
+        _same(buffer, self._data)
+        cool(file)
+        yield Sample(
+            "random_write", "write 4 KiB at random, fsync", "writes/s", rate(lambda: self._write_pages(file), pages)
+        )
+        cool(file)
+        self._read(file, buffer)
+        _same(buffer, self._patched())
+        file.unlink()
+
+    def _write(self, file: Path) -> None:
+        view = memoryview(self._data)
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            for start in range(0, len(view), _BLOCK):
+                os.write(fd, view[start : start + _BLOCK])
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _read(self, file: Path, buffer: bytearray) -> None:
+        view = memoryview(buffer)
+        fd = os.open(file, os.O_RDONLY)
+        try:
+            for start in range(0, len(view), _BLOCK):
+                os.preadv(fd, [view[start : start + _BLOCK]], start)
+        finally:
+            os.close(fd)
+
+    def _read_pages(self, file: Path, buffer: bytearray) -> None:
+        view = memoryview(buffer)
+        fd = os.open(file, os.O_RDONLY)
+        try:
+            for page in self._pages:
+                os.preadv(fd, [view[page * _PAGE : (page + 1) * _PAGE]], page * _PAGE)
+        finally:
+            os.close(fd)
+
+    def _write_pages(self, file: Path) -> None:
+        fd = os.open(file, os.O_WRONLY)
+        try:
+            for page in self._pages:
+                os.pwrite(fd, self._patch, page * _PAGE)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _patched(self) -> bytes:
+        content = bytearray(self._data)
+        for page in self._pages:
+            content[page * _PAGE : (page + 1) * _PAGE] = self._patch
+        return bytes(content)
+
+    # -- small files and names -------------------------------------------------------------------------
+
+    def _small(self, home: Path) -> Iterator[Sample]:
+        count, unit = self._amounts.files, "files/s"
+        folders = [home / f"folder-{number}" for number in range(_FOLDERS)]
+        for folder in folders:
+            folder.mkdir()
+        files = [folders[number % _FOLDERS] / f"file-{number:05d}" for number in range(count)]
+
+        def over(function: Callable[[int, Path], object]) -> float:
+            return rate(lambda: [function(number, file) for number, file in enumerate(files)], count)
+
+        yield Sample(
+            "create", "make small files", unit, over(lambda number, file: file.write_bytes(self._note(number)))
+        )
+        cold = cool(home)
+        listed = rate(lambda: [entry.stat() for folder in folders for entry in os.scandir(folder)], count)
+        yield Sample("list", "list folders with sizes", unit, listed, cold)
+        cold = cool(home)
+        yield Sample("read_small", "read small files", unit, over(self._check_note), cold)
+        yield Sample("rename", "rename", unit, over(lambda _, file: file.rename(file.with_suffix(".new"))))
+        yield Sample("delete", "delete", unit, over(lambda _, file: file.with_suffix(".new").unlink()))
+        for folder in folders:
+            folder.rmdir()
+
+    def _note(self, number: int) -> bytes:
+        start = number * 61 % max(1, len(self._data) - _SMALL)
+        return self._data[start : start + _SMALL]
+
+    def _check_note(self, number: int, file: Path) -> None:
+        _same(file.read_bytes(), self._note(number))
+
+
+def _same(found: bytes | bytearray, expected: bytes) -> None:
+    if found != expected:
+        raise WrongBytesError
