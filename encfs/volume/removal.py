@@ -45,24 +45,28 @@ class Removal(Places):
             yield
             return
         node = self._tree.nodes.find(found.stat.st_ino)
-        last = found.stat.st_nlink <= 1
+        doomed = self._header_to_forget(node, parent, found)
+        if node is None:
+            yield
+            self._note_removed(None, parent, found, doomed)
+            return
         kept = self._open_to_keep(node, parent, found)
         try:
-            doomed = self._header_to_forget(node, found, kept) if last else None
             yield
-            if doomed is not None:
-                self._note_removed(node, parent, found, doomed)
-            if node is not None:
-                node.remove_place(parent, found.lower_name)
-                if last or stat_module.S_ISDIR(found.stat.st_mode):
-                    self._make_ghost(node, found.stat)
-                if kept is not None and node.lookups and node.parent is None:
-                    self._tree.directories.hold(node, kept)
-                    kept = None
-                self._tree.nodes.drop_if_unused(node)
-        finally:
+        except BaseException:
             if kept is not None:
                 self._ctx.store.close(kept)
+            raise
+        self._note_removed(node, parent, found, doomed)
+        node.remove_place(parent, found.lower_name)
+        if found.stat.st_nlink <= 1 or stat_module.S_ISDIR(found.stat.st_mode):
+            self._make_ghost(node, found.stat)
+        if kept is not None:
+            if node.parent is None:
+                self._tree.directories.hold(node, kept)
+            else:
+                self._ctx.store.close(kept)
+        self._tree.nodes.drop_if_unused(node)
 
     def _make_ghost(self, node: Node, stat: os.stat_result) -> None:
         node.parent = None
@@ -72,35 +76,37 @@ class Removal(Places):
             node.file.nameless = True
         self._tree.directories.forget(node)
 
-    def _open_to_keep(self, node: Node | None, parent: Node, found: Found) -> int | None:
-        """A descriptor of what goes: the kernel may know it still, and the host's memory wants the header of a file."""
-        stat, store = found.stat, self._ctx.store
-        is_known = node is not None and node.lookups > 0
+    def _open_to_keep(self, node: Node, parent: Node, found: Found) -> int | None:
+        if not node.lookups:
+            return None
         try:
-            if self._is_worth_telling(stat) and (node is None or node.file is None):
-                try:
-                    return store.open(self._tree.dirfd(parent), found.lower_name, os.O_RDONLY)
-                except PermissionError:
-                    pass  # Its deletion will not be remembered.
-            return store.open_path(self._tree.dirfd(parent), found.lower_name) if is_known else None
+            return self._ctx.store.open_path(self._tree.dirfd(parent), found.lower_name)
         except OSError:
             return None  # It can go all the same.
 
-    def _is_worth_telling(self, stat: os.stat_result) -> bool:
-        return self._ctx.freshness is not None and stat.st_nlink <= 1 and stat_module.S_ISREG(stat.st_mode)
+    def _header_to_forget(self, node: Node | None, parent: Node, found: Found) -> FileHeader | bytes | None:
+        """The header, sealed or open, of a file that is about to lose its last name, for the host's memory.
 
-    def _header_to_forget(self, node: Node | None, found: Found, kept: int | None) -> FileHeader | bytes | None:
-        """The header, sealed or open, of a file that is about to lose its last name, for the host's memory."""
-        if not self._is_worth_telling(found.stat):
+        The file is closed again before it goes: below a network or a program, one that is open would stay under
+        another name.
+        """
+        stat, store = found.stat, self._ctx.store
+        if self._ctx.freshness is None or stat.st_nlink > 1 or not stat_module.S_ISREG(stat.st_mode):
             return None
         if node is not None and node.file is not None:
             return node.file.header
         try:
-            return None if kept is None else self._ctx.store.pread(kept, FRAME_SIZE, 0)
+            fd = store.open(self._tree.dirfd(parent), found.lower_name, os.O_RDONLY)
+            try:
+                return store.pread(fd, FRAME_SIZE, 0)
+            finally:
+                store.close(fd)
         except OSError:
-            return None  # Of a file that cannot be read, or a descriptor that only keeps it.
+            return None  # Its deletion will not be remembered.
 
-    def _note_removed(self, node: Node | None, parent: Node, found: Found, header: FileHeader | bytes) -> None:
+    def _note_removed(self, node: Node | None, parent: Node, found: Found, header: FileHeader | bytes | None) -> None:
+        if header is None:
+            return
         try:
             here = self._tree.dir_id(parent)
         except (DataError, OSError):

@@ -411,7 +411,7 @@ def test_failed_place_is_not_settled_later(lower: LowerVolume) -> None:
         with open_file(volume, b"a") as file:
             volume.ctx.store.broken = {"pwrite": EDQUOT}
             with pytest.raises(OSError, match="quota"):
-                volume.rename(b"a", b"b")
+                volume.rename(b"a", LONG)  # To a short name the header would follow the rename.
             volume.ctx.store.broken = {}
             file.write(7, b" and more")
         try:
