@@ -348,19 +348,20 @@ def _attributes(inode: int, stat: os.stat_result) -> EntryAttributes:
     return e
 
 
-async def _serve(mountpoint: str) -> None:
+async def _serve(mountpoint: str, poller: Poller) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_unmount_on_signal, mountpoint)
+        nursery.start_soon(_unmount_on_signal, mountpoint, poller)
         # In a thread, like every call on our own mount: it needs an answer from this loop.
         nursery.start_soon(trio.to_thread.run_sync, raise_read_ahead, mountpoint)
         await pyfuse3.main()
         nursery.cancel_scope.cancel()
 
 
-async def _unmount_on_signal(mountpoint: str) -> None:
+async def _unmount_on_signal(mountpoint: str, poller: Poller) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
             await trio.to_thread.run_sync(lambda: unmount(mountpoint, detach=True))
+            poller.end()
             pyfuse3.terminate()
 
 
@@ -374,7 +375,8 @@ def main() -> int:
     # A directory that something was asked of keeps a descriptor.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    Poller().install()
+    poller = Poller()
+    poller.install()
     operations = Passthrough(chosen.lower)
     options = MountOptions(volume=chosen.lower, mountpoint=chosen.mountpoint)
     if os.geteuid() == 0:
@@ -382,7 +384,7 @@ def main() -> int:
     else:
         pyfuse3.init(operations, options.mountpoint, libfuse_options(options))
     try:
-        trio.run(_serve, options.mountpoint)
+        trio.run(_serve, options.mountpoint, poller)
     finally:
         pyfuse3.close(unmount=os.geteuid() != 0)
     return 0
