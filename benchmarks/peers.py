@@ -34,6 +34,7 @@ from benchmarks.harness.workloads.steps import (
     WrongBytesError,
 )
 from encfs.errors import CloakfsError
+from encfs.format.limits import CELL_SIZES
 
 _DISK = Path("/var/tmp")  # noqa: S108 - by custom on a disk; what is made there has a fresh name
 _ON_DISK = ("database",)
@@ -84,7 +85,8 @@ class Run:
                 for where in (base, self._memory)
             )
             entries = self._mount_times(home / _MOUNT) if _MOUNT in groups else []
-            sites = [stack.enter_context(peer.mounted(home)) for peer in self.peers]
+            mounted = self.peers if steps or _IDLE in groups else ()
+            sites = [stack.enter_context(peer.mounted(home)) for peer in mounted]
             run = Course(sites, steps)
             if steps:
                 self._repeat(run, self._samples(memory, steps), memory)
@@ -130,11 +132,11 @@ def _possible(steps: Sequence[Step]) -> list[Step]:
     return found
 
 
-def choose_peers(names: Sequence[str]) -> list[Peer]:
+def choose_peers(names: Sequence[str], cell_size: int) -> list[Peer]:
     """cloakfs and the peers that were named, installed where possible; of one that is missing it is said."""
     programs = [name for name in names if name in filesystems.ENCRYPTED]
     packages.install_missing(programs, besides=["fuse3"])
-    found = [filesystems.cloakfs()]
+    found = [filesystems.cloakfs(cell_size)]
     for name in names:
         if name in programs and shutil.which(name) is None:
             print(f"{name} is left out: it is not installed", file=sys.stderr)
@@ -148,12 +150,13 @@ def stores_of(options: argparse.Namespace) -> Iterator[tuple[str, Path, Sequence
     groups = options.only or [*workloads.GROUPS, _MOUNT, _IDLE]
     yield targets.MEMORY, options.tmpfs, groups
     if options.directory is not None:
-        yield targets.DISK, options.directory, [group for group in groups if group not in {_MOUNT, _IDLE}]
-    elif not options.quick and (on_disk := [group for group in groups if group in _ON_DISK]):
-        if filesystem_of(_DISK) == "tmpfs":
-            print(f"{' '.join(on_disk)} on a disk is left out: name one with --directory", file=sys.stderr)
-        else:
-            yield targets.DISK, _DISK, on_disk
+        disk, on_disk = options.directory, [group for group in groups if group in workloads.GROUPS]
+    else:
+        disk, on_disk = _DISK, [group for group in groups if group in _ON_DISK and not options.quick]
+    if on_disk and filesystem_of(disk) == "tmpfs":
+        print(f"{' '.join(on_disk)} on a disk is left out: name one with --directory", file=sys.stderr)
+    elif on_disk:
+        yield targets.DISK, disk, on_disk
 
 
 def arguments() -> argparse.Namespace:
@@ -170,6 +173,7 @@ def arguments() -> argparse.Namespace:
         default=list(filesystems.MAKERS),
         help=f"whom to compare with (default: {' '.join(filesystems.MAKERS)})",
     )
+    parser.add_argument("--cell-size", type=int, default=4096, choices=CELL_SIZES, help="of cloakfs (default: 4096)")
     parser.add_argument("--idle-seconds", type=float, metavar="S", help="how long idle daemons are watched")
     return parser.parse_args()
 
@@ -194,7 +198,7 @@ def main() -> int:
     """The program; its exit status is 1 when a peer did not mount, failed, or gave wrong bytes."""
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that what is mounted is taken off.
-    chosen = choose_peers(options.peers)
+    chosen = choose_peers(options.peers, options.cell_size)
     run, names = Run(options, chosen), [peer.name for peer in chosen]
     results, shown = [], []
     try:
@@ -212,7 +216,7 @@ def main() -> int:
     shown[-1].print()
     document = report.document(
         "peers",
-        settings={"quick": options.quick, **run.settings()},
+        settings={"quick": options.quick, "cell_size": options.cell_size, **run.settings()},
         results=results,
         peers={peer.name: {"version": peer.version, "settings": peer.settings} for peer in chosen},
         targets=[verdict.as_json() for verdict in verdicts],

@@ -91,7 +91,7 @@ def test_smoke_run_with_everybody(tmp_path):
 
 def test_wrong_bytes_end_the_run(tmp_path, monkeypatch, capsys):
     """A peer that gives other bytes back than were written ends the run: no figures, and the exit status says so."""
-    monkeypatch.setattr(program, "choose_peers", lambda _: [Peer("cloakfs", ""), Peer("gocryptfs", "")])
+    monkeypatch.setattr(program, "choose_peers", lambda *_: [Peer("cloakfs", ""), Peer("gocryptfs", "")])
     monkeypatch.setattr(workloads, "STEPS", (step_on("gocryptfs", damage),))
     output = tmp_path / "out.json"
     command = ["peers", "--quick", "--only", "large", "--tmpfs", str(tmp_path), "--output", str(output)]

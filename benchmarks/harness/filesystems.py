@@ -46,7 +46,7 @@ def passthrough() -> Peer:
     return Peer(PASSTHROUGH, encfs.__version__, "benchmarks/passthrough.py", start=start)
 
 
-def cloakfs(cell_size: int = 4096) -> Peer:
+def cloakfs(cell_size: int) -> Peer:
     """``cloakfs mount`` of the Python that runs this, with its own defaults, unlocked with a recovery key."""
 
     def create(home: Path) -> None:
@@ -119,7 +119,13 @@ def cryfs() -> Peer:
         command = ("cryfs", "-f", str(home / "lower"), str(home / "mnt"))
         return start_in_foreground(home, command, secret=_SECRET, environment=told)
 
-    return Peer("cryfs", _packaged("cryfs"), "blocks of 16 KiB, the default", start=start, cheap_kdf=False)
+    return Peer(
+        "cryfs",
+        _packaged("cryfs"),
+        "blocks of 16 KiB, the default; no cheap key derivation",
+        start=start,
+        cheap_kdf=False,
+    )
 
 
 def encfs_1_9() -> Peer:
@@ -130,7 +136,7 @@ def encfs_1_9() -> Peer:
         command = ("encfs", "-f", "--stdinpass", "--standard", str(home / "lower"), str(home / "mnt"))
         return start_in_foreground(home, command, secret=_SECRET)
 
-    return Peer("encfs", _packaged("encfs"), "--standard", start=start, cheap_kdf=False)
+    return Peer("encfs", _packaged("encfs"), "--standard; no cheap key derivation", start=start, cheap_kdf=False)
 
 
 def _packaged(package: str) -> str:

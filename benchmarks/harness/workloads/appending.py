@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.harness.workloads.steps import Amounts, Round, Step, WrongBytesError
 
 _ENTRY = 100
+Count = Callable[[Amounts], int]
 
 
-def _entries(rnd: Round, count: int) -> memoryview:
-    return rnd.data[: count * _ENTRY]
-
-
-def _append(file: Path, entries: memoryview, *, sync_each: bool) -> None:
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def _append(path: Path, rnd: Round, *, name: str, count: Count, sync_each: bool) -> None:
+    fd = os.open(path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        for start in range(0, len(entries), _ENTRY):
-            os.write(fd, entries[start : start + _ENTRY])
+        for number in range(count(rnd.amounts)):
+            os.write(fd, rnd.data[number * _ENTRY : (number + 1) * _ENTRY])
             if sync_each:
                 os.fsync(fd)
         os.fsync(fd)
@@ -26,44 +25,17 @@ def _append(file: Path, entries: memoryview, *, sync_each: bool) -> None:
         os.close(fd)
 
 
-def _check(file: Path, entries: memoryview) -> None:
-    if file.read_bytes() != entries:
+def _check(path: Path, rnd: Round, *, name: str, count: Count) -> None:
+    if (path / name).read_bytes() != rnd.data[: count(rnd.amounts) * _ENTRY]:
         raise WrongBytesError("the log has other bytes than were appended")
 
 
-def _run_plain(path: Path, rnd: Round) -> None:
-    _append(path / "log", _entries(rnd, rnd.amounts.appends), sync_each=False)
-
-
-def _check_plain(path: Path, rnd: Round) -> None:
-    _check(path / "log", _entries(rnd, rnd.amounts.appends))
-
-
-def _run_synced(path: Path, rnd: Round) -> None:
-    _append(path / "synced.log", _entries(rnd, rnd.amounts.synced_appends), sync_each=True)
-
-
-def _check_synced(path: Path, rnd: Round) -> None:
-    _check(path / "synced.log", _entries(rnd, rnd.amounts.synced_appends))
-
-
-def _appends(amounts: Amounts) -> float:
-    return amounts.appends
-
-
-def _synced_appends(amounts: Amounts) -> float:
-    return amounts.synced_appends
+def _step(name: str, title: str, count: Count, *, sync_each: bool) -> Step:
+    run = partial(_append, name=name, count=count, sync_each=sync_each)
+    return Step("append", name, title, "per s", run, count, read_back=partial(_check, name=name, count=count))
 
 
 STEPS = (
-    Step("append", "append", "append 100 bytes", "per s", _run_plain, _appends, read_back=_check_plain),
-    Step(
-        "append",
-        "append_fsync",
-        "append 100 bytes, fsync each",
-        "per s",
-        _run_synced,
-        _synced_appends,
-        read_back=_check_synced,
-    ),
+    _step("append", "append 100 bytes", lambda amounts: amounts.appends, sync_each=False),
+    _step("append_fsync", "append 100 bytes, fsync each", lambda amounts: amounts.synced_appends, sync_each=True),
 )

@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness.workloads.steps import Amounts, RefusedError, Round, Step, WrongBytesError
+from benchmarks.harness.workloads.steps import RefusedError, Round, Step, WrongBytesError
 
 _ROW = 200
 
@@ -46,10 +46,6 @@ def _check(path: Path, rnd: Round, *, synchronous: str) -> None:
         raise WrongBytesError("the database holds other rows than were committed")
 
 
-def _transactions(amounts: Amounts) -> float:
-    return amounts.transactions
-
-
 STEPS = tuple(
     Step(
         "database",
@@ -57,7 +53,7 @@ STEPS = tuple(
         f"SQLite transactions, WAL, {synchronous}",
         "per s",
         partial(_transact, synchronous=synchronous),
-        _transactions,
+        lambda amounts: amounts.transactions,
         read_back=partial(_check, synchronous=synchronous),
     )
     for synchronous in ("FULL", "NORMAL")

@@ -12,7 +12,7 @@ from benchmarks.harness.workloads.access import Access
 from benchmarks.harness.workloads.forked import at_once
 from benchmarks.harness.workloads.large import write
 from benchmarks.harness.workloads.memory import PAGE, clear
-from benchmarks.harness.workloads.steps import Amounts, Round, Step, WrongBytesError, nothing
+from benchmarks.harness.workloads.steps import Round, Step, WrongBytesError, nothing
 
 _KINDS = (("read", "reads", 0.0), ("write", "writes, fsync", 1.0), ("mix", "reads and writes (70/30), fsync", 0.3))
 _CALL = 1 << 20
@@ -103,10 +103,6 @@ def _check_file(path: Path, rnd: Round) -> None:
         raise WrongBytesError("the file has other bytes after random writes")
 
 
-def _pages(amounts: Amounts) -> float:
-    return amounts.random_pages
-
-
 def _steps(suffix: str, manner: str, way: Way) -> Iterator[Step]:
     for kind, title, share in _KINDS:
         name = f"random_{kind}{suffix}"
@@ -118,7 +114,7 @@ def _steps(suffix: str, manner: str, way: Way) -> Iterator[Step]:
             f"random 4 KiB {title}{manner}",
             "per s",
             run,
-            _pages,
+            lambda amounts: amounts.random_pages,
             prepare=_make_file,
             check=check,
             read_back=_check_file if share else nothing,
