@@ -1,4 +1,4 @@
-"""A result of ``benchmarks.peers`` for people: tables on the terminal and in Markdown, and plots.
+"""A result of ``benchmarks.peers`` for people: tables on the terminal and in Markdown.
 
 Owns: what is shown of a result and how. Must not know: how it was measured.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import report
@@ -15,12 +14,6 @@ from benchmarks.harness.filesystems import BARE, OURS
 from benchmarks.harness.targets import Verdict
 
 _NOTHING = "-"
-_PLOTS = (
-    ("bulk", "Large files", ("large", "append")),
-    ("random", "Random access and databases", ("random", "database")),
-    ("files", "Files and directories", ("tree", "many", "documents", "renames", "programs", "mount")),
-)
-"""Of each plot: what its file ends in, its title, its groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +116,3 @@ def page(document: dict[str, Any], tables: Sequence[Table]) -> str:
     )
     head = f"# {document['benchmark']}\n\n{about}\n\n{peers}\n"
     return "\n".join([head, *(table.markdown() for table in tables)])
-
-
-def plot(result: dict[str, Any], names: Sequence[str], stem: Path) -> Iterator[Path]:
-    """Write plots of the ratios of one backing store; their names start with ``stem``.
-
-    Raises:
-        CloakfsError: nothing is installed to plot with.
-    """
-    from encfs.bench import charts  # noqa: PLC0415 - it is an extra, and everything else works without it
-
-    for suffix, title, groups in _PLOTS:
-        entries = [entry for entry in result["steps"] if entry["group"] in groups and entry["ratio"]]
-        others = [name for name in names if name != OURS and any(name in entry["ratio"] for entry in entries)]
-        if not entries:
-            continue
-        target = stem.with_name(f"{stem.name}-{result['store']}-{suffix}.svg")
-        charts.bars(
-            target,
-            title=f"{title}: how many times as fast cloakfs is",
-            rows=[entry["title"] for entry in entries],
-            series={name: [entry["ratio"].get(name) for entry in entries] for name in others},
-            unit="times as fast",
-            log=True,
-            reference=1.0,
-            subtitle=f"{result['filesystem']} below; right of 1, cloakfs is faster",
-        )
-        yield target
