@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import course, figures, filesystems, packages, report, tables, targets, tree, workloads
+from benchmarks.harness import course, figures, filesystems, packages, plots, report, tables, targets, tree, workloads
 from benchmarks.harness.course import Course
 from benchmarks.harness.peers import Peer, PeerError
 from benchmarks.harness.workloads.programs import make_repository
@@ -33,6 +33,7 @@ from benchmarks.harness.workloads.steps import (
     Step,
     WrongBytesError,
 )
+from encfs.errors import CloakfsError
 from encfs.format.limits import CELL_SIZES
 
 _DISK = Path("/var/tmp")  # noqa: S108 - by custom on a disk; what is made there has a fresh name
@@ -178,10 +179,19 @@ def arguments() -> argparse.Namespace:
 
 
 def write(document: dict[str, Any], shown: Sequence[tables.Table], options: argparse.Namespace) -> None:
-    """The JSON document, and a page of tables beside it."""
+    """The JSON document, a page of tables beside it, and plots unless it is a smoke run."""
     target = report.write(document, options)
-    if target is not None:
-        target.with_suffix(".md").write_text(tables.page(document, shown), encoding="utf-8")
+    if target is None:
+        return
+    target.with_suffix(".md").write_text(tables.page(document, shown), encoding="utf-8")
+    if options.quick:
+        return
+    try:
+        for result in document["results"]:
+            for path in plots.plot(result, list(document["peers"]), target.with_suffix("")):
+                print(f"plotted: {path.name}")
+    except CloakfsError as exc:
+        print(f"no plots: {exc}. {exc.hint}", file=sys.stderr)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import peers as program
-from benchmarks.harness import filesystems, targets, tree, workloads
+from benchmarks.harness import filesystems, plots, targets, tree, workloads
 from benchmarks.harness.course import Course
 from benchmarks.harness.peers import Peer, Site
 from benchmarks.harness.workloads.memory import PAGE
@@ -319,6 +319,23 @@ def test_figures_of_cloakfs_alone_stay_below(found, met):
     assert [verdict.met for verdict in alone.values()] == [met, met, met]
     assert [verdict.found for verdict in alone.values()] == pytest.approx([found, found / 40, found * 375])
     assert list(alone.values())[-1].worst == "database"
+
+
+# -- plots ---------------------------------------------------------------------------------------------------
+
+
+def test_plots_show_every_ratio(tmp_path):
+    """Each workload is in one plot of its backing store, with a bar for each peer that has a ratio."""
+    steps = [
+        {"group": group, "title": f"some work on {group}", "ratio": {"gocryptfs": 1.5, "cryfs": 0.2}}
+        for group in (*workloads.GROUPS, "mount")
+    ]
+    result = {"store": "memory", "filesystem": "tmpfs", "steps": steps}
+    written = list(plots.plot(result, ["cloakfs", "bare", "gocryptfs", "cryfs"], tmp_path / "out"))
+    shown = "".join(path.read_text(encoding="utf-8") for path in written)
+    assert sorted(path.name for path in written) == sorted(os.listdir(tmp_path))
+    assert {path.suffix for path in written} == {".svg"}
+    assert all(step["title"] in shown for step in steps)
 
 
 # -- peers ---------------------------------------------------------------------------------------------------
