@@ -75,16 +75,3 @@ def test_primitives_measure_every_cell_size_against_the_raw_call(tmp_path):
         assert all(spread["low"] <= spread["median"] <= spread["high"] for spread in entry["time"].values())
     others = {"name/seal", "name/open", "header/seal", "header/open", "hkdf/expand", "argon2id/minimal"}
     assert others <= {entry["what"] for entry in results}
-
-
-@pytest.mark.mount
-def test_mounted_compares_with_named_peers(tmp_path):
-    """A smoke run mounts everything, gets its own bytes back, and says against whom each ratio is."""
-    report = json.loads(smoke_run("mounted", tmp_path / "out.json"))
-    peers = set(report["peers"])
-    assert {"bare", "cloakfs"} <= peers
-    (store,) = report["results"]
-    assert store["steps"]
-    for step in store["steps"]:
-        assert set(step["seconds"]) == peers
-        assert set(step["ratio"]) == set(step["ratio_range"]) == peers - {"cloakfs"}

@@ -115,16 +115,17 @@ def _git(*command: str) -> str:
     return result.stdout.strip()
 
 
-def write(report: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write the document where it was asked for, or among the results unless it is a smoke run."""
+def write(report: dict[str, Any], options: argparse.Namespace) -> Path | None:
+    """Write the document where it was asked for, or among the results unless it is a smoke run; its file, or None."""
     target: Path | None = options.output
     if target is None:
         if options.quick:
-            return
+            return None
         target = RESULTS / f"{report['benchmark']}.json"
         RESULTS.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten: {target.name}")
+    return target
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -30,10 +30,11 @@ class SampleTree:
     size: int
     joined: bytes
 
-    def difference(self, root: Path) -> str:
-        """What of the tree is not as it should be at ``root``; empty if all is."""
+    def difference(self, root: Path, *, besides: str = "") -> str:
+        """What of the tree is not as it should be at ``root``, apart from the folder ``besides``; empty if all is."""
         seen = 0
-        for folder, _, names in os.walk(root):
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if name != besides]
             for name in names:
                 path = Path(folder, name)
                 relative = str(path.relative_to(root))
