@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from functools import partial
@@ -216,7 +215,7 @@ def test_every_write_is_read_back(step, tmp_path, new_round):
     step.check(path, rnd)
     step.read_back(path, rnd)
     damaged_file(path, rnd)
-    with pytest.raises((WrongBytesError, sqlite3.DatabaseError)):
+    with pytest.raises(WrongBytesError):
         step.read_back(path, rnd)
 
 
@@ -325,7 +324,7 @@ def test_figures_of_cloakfs_alone_stay_below(found, met):
 
 
 def test_plots_show_every_ratio(tmp_path):
-    """Each workload is in one plot of its backing store, with a bar for each peer that has a ratio."""
+    """Each workload is in one plot of its backing store, and each peer that has a ratio."""
     steps = [
         {"group": group, "title": f"some work on {group}", "ratio": {"gocryptfs": 1.5, "cryfs": 0.2}}
         for group in (*workloads.GROUPS, "mount")
@@ -335,7 +334,7 @@ def test_plots_show_every_ratio(tmp_path):
     shown = "".join(path.read_text(encoding="utf-8") for path in written)
     assert sorted(path.name for path in written) == sorted(os.listdir(tmp_path))
     assert {path.suffix for path in written} == {".svg"}
-    assert all(step["title"] in shown for step in steps)
+    assert all(text in shown for text in ("gocryptfs", "cryfs", *(step["title"] for step in steps)))
 
 
 # -- peers ---------------------------------------------------------------------------------------------------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness.workloads.steps import RefusedError, Round, Step, WrongBytesError
+from benchmarks.harness.workloads.steps import FailedError, RefusedError, Round, Step, WrongBytesError
 
 _ROW = 200
 
@@ -16,14 +17,22 @@ def _row(rnd: Round, number: int) -> bytes:
     return bytes(rnd.data[number * _ROW : (number + 1) * _ROW])
 
 
+@contextmanager
+def _database(path: Path, synchronous: str, error: type[Exception]) -> Iterator[sqlite3.Connection]:
+    """Open one; ``error`` is raised in place of what SQLite raises."""
+    try:
+        with closing(sqlite3.connect(path / f"{synchronous}.db", isolation_level=None)) as database:
+            yield database
+    except sqlite3.Error as exc:
+        raise error(f"SQLite: {exc}") from exc
+
+
 def _transact(path: Path, rnd: Round, *, synchronous: str) -> None:
-    with closing(sqlite3.connect(path / f"{synchronous}.db", isolation_level=None)) as database:
-        try:
-            mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        except sqlite3.OperationalError as exc:
-            raise RefusedError(f"WAL: {exc}") from exc
+    with _database(path, synchronous, RefusedError) as database:
+        mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode != "wal":
             raise RefusedError("WAL")
+    with _database(path, synchronous, FailedError) as database:
         database.execute(f"PRAGMA synchronous={synchronous}")
         database.execute("CREATE TABLE letters (number INTEGER PRIMARY KEY, text BLOB)")
         database.execute("CREATE TABLE counter (value INTEGER)")
@@ -37,7 +46,7 @@ def _transact(path: Path, rnd: Round, *, synchronous: str) -> None:
 
 def _check(path: Path, rnd: Round, *, synchronous: str) -> None:
     count = rnd.amounts.transactions
-    with closing(sqlite3.connect(path / f"{synchronous}.db")) as database:
+    with _database(path, synchronous, WrongBytesError) as database:
         if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             raise WrongBytesError("the database is damaged")
         rows = database.execute("SELECT number, text FROM letters ORDER BY number").fetchall()
