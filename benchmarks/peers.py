@@ -33,6 +33,7 @@ from benchmarks.harness.workloads.steps import (
     Step,
     WrongBytesError,
 )
+from encfs.bench import charts
 from encfs.errors import CloakfsError
 from encfs.format.limits import CELL_SIZES
 
@@ -178,26 +179,34 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write(document: dict[str, Any], shown: Sequence[tables.Table], options: argparse.Namespace) -> None:
-    """The JSON document, a page of tables beside it, and plots unless it is a smoke run."""
+def can_plot(options: argparse.Namespace) -> bool:
+    """Whether there will be plots; a smoke run has none. Why not is said before anything is measured."""
+    try:
+        charts.check(Path("any.svg"))
+    except CloakfsError as exc:
+        print(f"no plots: {exc}. {exc.hint}", file=sys.stderr)
+        return False
+    return not options.quick
+
+
+def write(
+    document: dict[str, Any], shown: Sequence[tables.Table], options: argparse.Namespace, *, with_plots: bool
+) -> None:
+    """The JSON document, a page of tables beside it, and plots."""
     target = report.write(document, options)
     if target is None:
         return
     target.with_suffix(".md").write_text(tables.page(document, shown), encoding="utf-8")
-    if options.quick:
-        return
-    try:
-        for result in document["results"]:
-            for path in plots.plot(result, list(document["peers"]), target.with_suffix("")):
-                print(f"plotted: {path.name}")
-    except CloakfsError as exc:
-        print(f"no plots: {exc}. {exc.hint}", file=sys.stderr)
+    for result in document["results"] if with_plots else ():
+        for path in plots.plot(result, list(document["peers"]), target.with_suffix("")):
+            print(f"plotted: {path.name}")
 
 
 def main() -> int:
     """The program; its exit status is 1 when a peer did not mount, failed, or gave wrong bytes."""
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that what is mounted is taken off.
+    with_plots = can_plot(options)
     chosen = choose_peers(options.peers, options.cell_size)
     run, names = Run(options, chosen), [peer.name for peer in chosen]
     results, shown = [], []
@@ -221,7 +230,7 @@ def main() -> int:
         peers={peer.name: {"version": peer.version, "settings": peer.settings} for peer in chosen},
         targets=[verdict.as_json() for verdict in verdicts],
     )
-    write(document, shown, options)
+    write(document, shown, options, with_plots=with_plots)
     return 0
 
 

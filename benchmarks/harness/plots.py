@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.filesystems import OURS
+from benchmarks.harness.filesystems import BARE
 from encfs.bench import charts
 
 _PLOTS = (
@@ -23,13 +23,15 @@ _PLOTS = (
 def plot(result: dict[str, Any], names: Sequence[str], stem: Path) -> Iterator[Path]:
     """Write plots of the ratios of one backing store; their names start with ``stem``.
 
+    The bare directory is in none of them: beside it, everything else would look the same.
+
     Raises:
         CloakfsError: nothing is installed to plot with.
     """
     for suffix, title, groups in _PLOTS:
         entries = [entry for entry in result["steps"] if entry["group"] in groups and entry["ratio"]]
-        others = [name for name in names if name != OURS and any(name in entry["ratio"] for entry in entries)]
-        if not entries:
+        others = [name for name in names if any(name in entry["ratio"] for entry in entries) and name != BARE]
+        if not others:
             continue
         target = stem.with_name(f"{stem.name}-{result['store']}-{suffix}.svg")
         charts.bars(
