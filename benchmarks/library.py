@@ -1,4 +1,4 @@
-"""What a volume does as a library, without FUSE: between this and benchmarks.mounted lies the kernel's way to us.
+"""What a volume does as a library, without FUSE: between this and benchmarks.peers lies the kernel's way to us.
 
     python -m benchmarks.library [--quick] [--repetitions N] [--directory DIR] [--output FILE]
 
