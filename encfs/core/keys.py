@@ -32,7 +32,8 @@ class EpochKeys:
 
     Attributes:
         epoch: the number that frames name.
-        header_aead: the cipher under :meth:`header_key` of a file id; those used last are remembered.
+        header_key: K_header of a file id.
+        header_aead: the cipher under it; those used last are remembered.
         names: seals and opens names under this epoch.
 
     Raises:
@@ -46,6 +47,7 @@ class EpochKeys:
         "epoch",
         "freshness_key",
         "header_aead",
+        "header_key",
         "names",
         "place_key",
         "session_key",
@@ -59,8 +61,14 @@ class EpochKeys:
         self.epoch = epoch
         self._key = key
         self._expand = expand
+
+        # Over locals, not over self: a cycle would keep the keys until the garbage collector comes by.
+        def header_key(fid: FileId) -> bytes:
+            return expand(key, _HEADER + fid)
+
+        self.header_key = header_key
         self.header_aead: Callable[[FileId], Aead] = lru_cache(_HEADERS_REMEMBERED)(
-            lambda fid: suite.aead(self.header_key(fid))
+            lambda fid: suite.aead(header_key(fid))
         )
         self.directory_key = expand(key, Label.DIRECTORY)
         self.session_key = expand(key, Label.SESSION)
@@ -73,10 +81,6 @@ class EpochKeys:
 
     def __repr__(self) -> str:
         return f"EpochKeys(epoch={self.epoch})"
-
-    def header_key(self, fid: FileId) -> bytes:
-        """K_header(fid)."""
-        return self._expand(self._key, _HEADER + fid)
 
     def checkpoint_key(self, checkpoint_id: bytes) -> bytes:
         """K_checkpoint(id)."""

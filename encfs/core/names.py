@@ -30,19 +30,18 @@ _REMEMBERED: Final = 512
 class NameCodec:
     """Seals and opens names under one epoch. On the hot path of every lookup and listing."""
 
-    __slots__ = ("_longname_key", "_mac", "_open", "_place_key", "_seal", "seal")
+    __slots__ = ("_mac", "_open", "_place_key", "seal")
 
     seal: Callable[[DirId, bytes], LowerName]
     """The lower name of a plain name that ``check_name`` accepts, without ``.l``."""
 
     def __init__(self, suite: Suite, name_key: bytes, longname_key: bytes, place_key: bytes) -> None:
         cipher = suite.name_cipher(name_key)
-        self._seal = cipher.seal
         self._open = cipher.open
         self._mac = suite.mac
-        self._longname_key = longname_key
         self._place_key = place_key
-        self.seal = lru_cache(_REMEMBERED)(self._seal_name)
+        # A function of the keys, not a method: a cycle would keep them until the garbage collector comes by.
+        self.seal = lru_cache(_REMEMBERED)(_sealing(cipher.seal, suite.mac, longname_key))
 
     def __repr__(self) -> str:
         return "NameCodec()"
@@ -56,11 +55,6 @@ class NameCodec:
     def is_long(name: bytes) -> bool:
         """Whether the lower name cannot hold ``name``."""
         return len(name) > limits.DIRECT_NAME_MAX
-
-    def _seal_name(self, dir_id: DirId, name: bytes) -> LowerName:
-        if len(name) <= limits.DIRECT_NAME_MAX:
-            return LowerName(base64url.encode(self._seal(name + _PADDING[len(name)], dir_id)))
-        return LowerName(_LONG_PREFIX + base64url.encode(self._mac(self._longname_key, dir_id + name)))
 
     def open(self, dir_id: DirId, lower: bytes) -> bytes | None:
         """The plain name of a lower name, with or without ``.l``; ``is_link_name`` tells which.
@@ -92,6 +86,17 @@ class NameCodec:
     def place(self, dir_id: DirId, name: bytes) -> bytes:
         """The 16-byte tag of a place, which a symlink carries."""
         return self._mac(self._place_key, dir_id + name)[: limits.PLACE_SIZE]
+
+
+def _sealing(
+    seal: Callable[[bytes, DirId], bytes], mac: Callable[[bytes, bytes], bytes], longname_key: bytes
+) -> Callable[[DirId, bytes], LowerName]:
+    def sealed(dir_id: DirId, name: bytes) -> LowerName:
+        if len(name) <= limits.DIRECT_NAME_MAX:
+            return LowerName(base64url.encode(seal(name + _PADDING[len(name)], dir_id)))
+        return LowerName(_LONG_PREFIX + base64url.encode(mac(longname_key, dir_id + name)))
+
+    return sealed
 
 
 def is_link_name(lower: bytes) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hmac
 
 import pytest
 
 from encfs.core.keys import EpochKeys, KeyRing, unwrap_epoch, wrap_epoch
+from encfs.core.names import NameCodec
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import AuthenticationError, FormatError
 
@@ -48,6 +50,27 @@ def test_ring():
         KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: KEY}, active=1)
     with pytest.raises(FormatError):
         KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: KEY[:31]}, active=0)
+
+
+def test_forgotten_keys_are_gone_at_once():
+    """THREAT_MODEL.md: keys are dropped when a volume is locked, not when the garbage collector comes by."""
+
+    def left() -> int:
+        return sum(isinstance(one, (EpochKeys, NameCodec)) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = left()
+        ring = KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: KEY}, active=0)
+        ring.active.header_aead(b"f" * 16)
+        ring.active.names.seal(b"d" * 16, b"name")
+        ring.active.names.seal(b"d" * 16, b"n" * 250)
+        assert left() == before + 2
+        ring.forget()
+        assert left() == before
+    finally:
+        gc.enable()
 
 
 def test_repr_tells_no_keys():
