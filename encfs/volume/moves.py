@@ -41,11 +41,7 @@ class Moves:
         return len(self._since)
 
     def add(self, node: Node, was: tuple[DirId, bytes]) -> None:
-        """``node`` has moved; ``was``: the directory and plain name it had before.
-
-        Raises:
-            OSError: too many waited, and the header of another file could not be written.
-        """
+        """``node`` has moved; ``was``: the directory and plain name it had before."""
         if node.file is not None:
             self._tree.take_place(node)
         elif node.owed is None:
@@ -55,7 +51,16 @@ class Moves:
         if first:
             self.on_first()
         if len(self._since) > WAITING_MAX:
-            self.write(next(iter(self._since)))
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Bring the oldest header in line whose file is not open: a thread may be working on an open one.
+
+        A failure is not that of the rename that asks for room, and that rename is done.
+        """
+        oldest = next((node for node in self._since if node.file is None), None)
+        if oldest is not None:
+            self.finish(oldest)
 
     def oldest(self) -> tuple[Node, float] | None:
         """The file that waits longest, and since when (``time.monotonic``)."""

@@ -196,16 +196,37 @@ def test_header_that_cannot_be_written_waits_on(lower: LowerVolume) -> None:
 
 
 def test_so_many_wait_and_no_more(lower: LowerVolume, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest header is written when too many wait."""
+    """The oldest header is written when too many wait; not that of an open file, which a thread may be at work on."""
     assert WAITING_MAX >= 1024
     monkeypatch.setattr("encfs.volume.moves.WAITING_MAX", 3)
     with lower.unlock() as volume:
         names = [b"file-%d" % number for number in range(5)]
         make(volume, *names)
-        for name in names:
+        with volume.open(b"file-0", writable=True):
+            for name in names:
+                known(volume, name)
+                volume.rename(name, b"to-" + name)
+            assert len(volume.tree.moves) == 3
+            written = [header_at(volume, lower.lower_in(volume, b"to-" + name)).name for name in names]
+            assert written == [b"file-0", b"to-file-1", b"to-file-2", b"file-3", b"file-4"]
+    assert lower.findings() == []
+
+
+def test_no_room_for_an_older_header_fails_no_rename(lower: LowerVolume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section 11: the header that too many others push out is another file's; it is tried again later."""
+    monkeypatch.setattr("encfs.volume.moves.WAITING_MAX", 1)
+    with lower.unlock(store=FailingStore) as volume:
+        store: FailingStore = volume.ctx.store  # type: ignore[assignment]
+        make(volume, b"a", b"b")
+        for name in (b"a", b"b"):
             known(volume, name)
-            volume.rename(name, b"to-" + name)
-        assert len(volume.tree.moves) == 3
-        assert header_at(volume, lower.lower_in(volume, b"to-file-1")).name == b"to-file-1"
-        assert header_at(volume, lower.lower_in(volume, b"to-file-2")).name == b"file-2"
+        volume.rename(b"a", b"c")
+        store.broken = {"pwrite": ENOSPC}
+        volume.rename(b"b", b"d")
+        store.broken = {}
+        assert len(volume.tree.moves) == 2
+        assert content(volume, b"d") == pattern(9000, b"b")
+    with lower.unlock(read_only=True) as volume:
+        assert volume.recovery is None
+        assert header_at(volume, lower.lower_in(volume, b"c")).name == b"c"
     assert lower.findings() == []
