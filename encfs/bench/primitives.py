@@ -30,10 +30,15 @@ _SAMPLES: Final = 5
 _FIRST: Final = 7  # A cell that shares its page with no header.
 
 
-class _Bench:
-    """A run of cells of one size, sealed and opened again and again by one thread."""
+class CellRun:
+    """A run of cells of one size, sealed and opened again and again by one thread.
 
-    def __init__(self, cell_size: int) -> None:
+    Attributes:
+        count: its cells, all full; as many as fit into 1 MiB unless told.
+        bytes: of plain text in them.
+    """
+
+    def __init__(self, cell_size: int, count: int | None = None) -> None:
         geometry = Geometry(cell_size)
         header = FileHeader(
             kind=FrameKind.FILE,
@@ -53,7 +58,7 @@ class _Bench:
         )
         self._scratch = Scratch(geometry)
         self._codec = CellCodec(CLOAKFS_1, geometry, header)
-        self.count = _RUN_BYTES // geometry.P
+        self.count = count or _RUN_BYTES // geometry.P
         self._full = geometry.P
         self.bytes = self.count * geometry.P
         self._data = memoryview(rng.random_bytes(self.bytes))
@@ -80,18 +85,24 @@ class _Bench:
     def raw_open(self) -> None:
         deque(map(*self._raw_open), maxlen=0)
 
+    def intact(self) -> bool:
+        """Whether what was sealed last opens again, either way, to the bytes that it was made of."""
+        self.open()
+        self.raw_open()
+        return self._scratch.plain[: self.bytes] == self._data == b"".join(self._raw_open[-1])
+
 
 def measure() -> Iterator[Figure]:
     """Seal and open, for each cell size, on one thread and on as many as there are processors."""
     processors = len(os.sched_getaffinity(0))
     for threads in dict.fromkeys((1, processors)):
         for cell_size in CELL_SIZES:
-            crew = [_Bench(cell_size) for _ in range(threads)]
+            crew = [CellRun(cell_size) for _ in range(threads)]
             for verb, ours, raw in (("seal", "seal", "raw_seal"), ("open", "open", "raw_open")):
                 yield _figure(verb, cell_size, threads, crew, ours, raw)
 
 
-def _figure(verb: str, cell_size: int, threads: int, crew: list[_Bench], ours: str, raw: str) -> Figure:
+def _figure(verb: str, cell_size: int, threads: int, crew: list[CellRun], ours: str, raw: str) -> Figure:
     samples: dict[str, list[float]] = {CLOAKFS: [], RAW: []}
     count = _calls(getattr(crew[0], ours))
     for _ in range(_SAMPLES):
