@@ -1,7 +1,7 @@
 """The layers that have files: one way to do an operation with the calls of each; the calls of a volume and a mount.
 
-Owns: where the clock starts and ends in an operation, and its check. Must not know: the order of layers, how handlers are
-called (``handler_calls.py``).
+Owns: where the clock starts and ends in an operation, and its check. Must not know: the order of layers, how handlers
+are called (``handler_calls.py``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The request handlers of a mount without the kernel, called as the kernel would call them.
 
-Owns: the order of requests, what stands in for the kernel's buffers. Must not know: what is measured. Requests on memory
-wait for nothing, so no loop runs.
+Owns: the order of requests, what stands in for the kernel. Must not know: what is measured. Requests on memory wait for
+nothing, so no loop runs.
 """
 
 from __future__ import annotations
