@@ -179,6 +179,12 @@ def test_imports_never_go_in_a_circle_between_layers():
         remaining = {layer: needs for layer, needs in remaining.items() if layer not in bottom}
 
 
+def test_a_mount_loads_nothing_that_draws():
+    """Rich is loaded where something moves on a terminal, and by no daemon or script."""
+    code = "import sys; import encfs.cli.main, encfs.cli.cmd_mount, encfs.fuse.daemon; print('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_the_command_loads_without_fuse():
     """Loading the command line, and asking it for help, works where pyfuse3 and trio are not installed."""
     script = (

@@ -111,7 +111,7 @@ class HandlerCalls:
         return int(_answer(self._ops.write(handle, offset, data)))
 
     def read(self, handle: int, offset: int, size: int) -> memoryview:
-        return _answer(self._ops.read(handle, offset, size))  # type: ignore[no-any-return]
+        return _answer(self._ops.read(handle, offset, size))
 
     def close(self, handle: int) -> None:
         _answer(self._ops.flush(handle))

@@ -136,8 +136,18 @@ class Peer:
     def _take_off(self, home: Path) -> None:
         if self.stop is not None:
             self.stop(home)
-        else:
-            run(self.name, [*_unmount_command(), str(home / "mnt")])
+            return
+        # go-fuse holds a file of its own mount open for a moment after it answers.
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                run(self.name, [*_unmount_command(), str(home / "mnt")])
+            except PeerError as exc:
+                if "busy" not in str(exc) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_SECONDS)
+            else:
+                return
 
     @contextmanager
     def mounted(self, base: Path) -> Iterator[Site]:

@@ -116,7 +116,8 @@ def _judge_row(row: Row, store: dict[str, Any]) -> Iterator[Verdict]:
 
 def _judge_mount(store: dict[str, Any]) -> Verdict:
     spreads = [entry["seconds"].get(OURS) for entry in store.get("steps", []) if entry["what"] == "mount"]
-    found = spreads[0]["median"] if spreads and spreads[0] else None
+    spread = spreads[0] if spreads else None
+    found = None if spread is None else spread["median"]
     return _below("mount without the KDF, seconds", MOUNT_SECONDS, found)
 
 
