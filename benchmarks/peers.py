@@ -40,7 +40,7 @@ from encfs.format.limits import CELL_SIZES
 _DISK = Path("/var/tmp")  # noqa: S108 - by custom on a disk; what is made there has a fresh name
 _ON_DISK = ("database",)
 _MOUNT, _IDLE = "mount", "idle"
-_REPETITIONS = 5
+_REPETITIONS = 3
 _IDLE_SECONDS = 60.0
 
 

@@ -34,12 +34,12 @@ class RefusedError(Exception):
 class Amounts:
     """How much is done."""
 
-    large_mib: int = 128
+    large_mib: int = 64
     random_mib: int = 64
-    random_pages: int = 4_000
-    appends: int = 4_000
-    synced_appends: int = 400
-    transactions: int = 400
+    random_pages: int = 2_000
+    appends: int = 2_000
+    synced_appends: int = 200
+    transactions: int = 200
     tree_files: int = 2_000
     files_in_a_directory: int = 20_000
     documents: int = 500
