@@ -15,7 +15,8 @@ from typing import Final
 
 from encfs.bench.figures import BARE, CLOAKFS, Figure, Part, figure_of, rate
 from encfs.bench.scratch import cool
-from encfs.bench.work import Amounts, Sample, Work, WrongBytesError
+from encfs.bench.transfer import check, read_file, write_file
+from encfs.bench.work import Amounts, Sample, Work
 from encfs.crypto import rng
 from encfs.volume import Volume
 
@@ -80,10 +81,9 @@ def _library(where: Path, name: str, place: str, plan: Plan) -> Iterator[Figure]
             for side, file in ((CLOAKFS, _InVolume(volume)), (BARE, _Plain(where / "plain"))):
                 samples["write"][side].append(rate(lambda: file.write(data), len(data) / 1e6))  # noqa: B023 - called now
                 cool(where)
-                file.found = b""
-                samples["read"][side].append(rate(file.read, len(data) / 1e6))
-                if file.found != data:
-                    raise WrongBytesError
+                found = bytearray(len(data))
+                samples["read"][side].append(rate(lambda: file.read(found), len(data) / 1e6))  # noqa: B023 - too
+                check(found, data)
                 file.remove()
     for verb, rates in samples.items():
         yield figure_of(Part.LIBRARY, f"{verb}_{name}", f"{verb} without a mount, {place}", "MB/s", rates)
@@ -94,7 +94,6 @@ class _InVolume:
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
-        self.found = b""
 
     def write(self, data: bytes) -> None:
         with self._volume.open(b"large", writable=True, create=True) as file:
@@ -102,8 +101,11 @@ class _InVolume:
                 file.write(start, data[start : start + _PIECE])
             file.sync()
 
-    def read(self) -> None:
-        self.found = b"".join(self._volume.read_file(b"large"))
+    def read(self, into: bytearray) -> None:
+        start = 0
+        for piece in self._volume.read_file(b"large"):
+            into[start : start + len(piece)] = piece
+            start += len(piece)
 
     def remove(self) -> None:
         self._volume.remove(b"large")
@@ -114,20 +116,12 @@ class _Plain:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.found = b""
 
     def write(self, data: bytes) -> None:
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            for start in range(0, len(data), _PIECE):
-                os.write(fd, data[start : start + _PIECE])
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        write_file(self._path, data, _PIECE)
 
-    def read(self) -> None:
-        with self._path.open("rb", buffering=0) as file:
-            self.found = b"".join(iter(lambda: file.read(_PIECE), b""))
+    def read(self, into: bytearray) -> None:
+        read_file(self._path, into, _PIECE)
 
     def remove(self) -> None:
         self._path.unlink()

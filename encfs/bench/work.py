@@ -13,23 +13,13 @@ from typing import Final
 
 from encfs.bench.figures import rate
 from encfs.bench.scratch import cool
+from encfs.bench.transfer import check, read_at, read_file, write_at, write_file
 from encfs.crypto import rng
-from encfs.errors import DataError
 
 _BLOCK: Final = 128 << 10
 _PAGE: Final = 4096
 _SMALL: Final = 3000
 _FOLDERS: Final = 10
-
-
-class WrongBytesError(DataError):
-    """A side gave back something other than what was written: no figure of the run counts."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "a file gave back other bytes than were written to it; no figure of this run counts",
-            hint="The medium may be failing. Check it before you trust it with anything.",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,52 +74,32 @@ class Work:
     # -- one large file --------------------------------------------------------------------------------
 
     def _large(self, file: Path) -> Iterator[Sample]:
-        megabytes = self._amounts.large / 1e6
-        yield Sample("write", "write a large file", "MB/s", rate(lambda: self._write(file), megabytes))
-        cold = cool(file)
+        megabytes, pages = self._amounts.large / 1e6, self._amounts.pages
+        written = rate(lambda: write_file(file, self._data, _BLOCK), megabytes)
+        yield Sample("write", "write a large file", "MB/s", written)
         buffer = bytearray(self._amounts.large)
-        yield Sample("read", "read a large file", "MB/s", rate(lambda: self._read(file, buffer), megabytes), cold)
-        _same(buffer, self._data)
         cold = cool(file)
-        pages = self._amounts.pages
-        yield Sample(
-            "random_read", "read 4 KiB at random", "reads/s", rate(lambda: self._read_pages(file, buffer), pages), cold
-        )
-        _same(buffer, self._data)
+        read = rate(lambda: read_file(file, buffer, _BLOCK), megabytes)
+        yield Sample("read", "read a large file", "MB/s", read, cold)
+        check(buffer, self._data)
+        cold = cool(file)
+        read = rate(lambda: self._read_pages(file, buffer), pages)
+        yield Sample("random_read", "read 4 KiB at random", "reads/s", read, cold)
+        check(buffer, self._data)
         cool(file)
-        yield Sample(
-            "random_write", "write 4 KiB at random, fsync", "writes/s", rate(lambda: self._write_pages(file), pages)
-        )
+        written = rate(lambda: self._write_pages(file), pages)
+        yield Sample("random_write", "write 4 KiB at random, fsync", "writes/s", written)
         cool(file)
-        self._read(file, buffer)
-        _same(buffer, self._patched())
+        read_file(file, buffer, _BLOCK)
+        check(buffer, self._patched())
         file.unlink()
-
-    def _write(self, file: Path) -> None:
-        view = memoryview(self._data)
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            for start in range(0, len(view), _BLOCK):
-                os.write(fd, view[start : start + _BLOCK])
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-    def _read(self, file: Path, buffer: bytearray) -> None:
-        view = memoryview(buffer)
-        fd = os.open(file, os.O_RDONLY)
-        try:
-            for start in range(0, len(view), _BLOCK):
-                os.preadv(fd, [view[start : start + _BLOCK]], start)
-        finally:
-            os.close(fd)
 
     def _read_pages(self, file: Path, buffer: bytearray) -> None:
         view = memoryview(buffer)
         fd = os.open(file, os.O_RDONLY)
         try:
             for page in self._pages:
-                os.preadv(fd, [view[page * _PAGE : (page + 1) * _PAGE]], page * _PAGE)
+                read_at(fd, view[page * _PAGE : (page + 1) * _PAGE], page * _PAGE)
         finally:
             os.close(fd)
 
@@ -137,7 +107,7 @@ class Work:
         fd = os.open(file, os.O_WRONLY)
         try:
             for page in self._pages:
-                os.pwrite(fd, self._patch, page * _PAGE)
+                write_at(fd, self._patch, page * _PAGE)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -178,9 +148,4 @@ class Work:
         return self._data[start : start + _SMALL]
 
     def _check_note(self, number: int, file: Path) -> None:
-        _same(file.read_bytes(), self._note(number))
-
-
-def _same(found: bytes | bytearray, expected: bytes) -> None:
-    if found != expected:
-        raise WrongBytesError
+        check(file.read_bytes(), self._note(number))

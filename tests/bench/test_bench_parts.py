@@ -11,8 +11,10 @@ import pytest
 from encfs.bench import charts
 from encfs.bench.figures import Figure, Part
 from encfs.bench.scratch import scratch
+from encfs.bench.sides import Plan, library_figures
+from encfs.bench.transfer import WrongBytesError, write_at
 from encfs.bench.verdict import verdict
-from encfs.bench.work import Amounts, Work, WrongBytesError
+from encfs.bench.work import Amounts, Work
 from encfs.errors import LowerIOError, UsageError
 
 TINY = Amounts(large=1 << 20, pages=20, files=30)
@@ -50,6 +52,25 @@ def test_wrong_bytes_end_the_run(tmp_path: Path, after: str, monkeypatch: pytest
             break
     with pytest.raises(WrongBytesError):
         list(steps)
+
+
+def test_short_calls_are_no_wrong_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that moves less than it was asked to is asked again, with a mount and without."""
+    preadv, pwrite = os.preadv, os.pwrite
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: preadv(fd, [buffers[0][:3000]], offset))
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:3000], offset))
+    assert len(list(Work(TINY).steps(tmp_path))) == 9
+    assert len(list(library_figures(tmp_path, None, Plan(TINY, 1)))) == 2
+
+
+def test_a_file_that_ends_early_or_takes_nothing_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing at the end of a file is wrong bytes; a write that moves nothing is a full medium."""
+    with pytest.raises(WrongBytesError), monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", lambda *_: 0)
+        list(Work(TINY).steps(tmp_path))
+    with pytest.raises(OSError, match=os.strerror(ENOSPC)), (tmp_path / "file").open("wb") as file:
+        monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+        write_at(file.fileno(), b"x", 0)
 
 
 def test_scratch_goes_whatever_happens(tmp_path: Path) -> None:
