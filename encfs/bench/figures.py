@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 
 class Part(StrEnum):
@@ -24,6 +24,8 @@ class Part(StrEnum):
 
 CLOAKFS: Final = "cloakfs"
 BARE: Final = "bare"
+
+_Side = TypeVar("_Side")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +76,8 @@ def rate(work: Callable[[], object], amount: float) -> float:
     started = time.perf_counter()
     work()
     return amount / max(time.perf_counter() - started, 1e-9)
+
+
+def in_turn(sides: Sequence[_Side], number: int) -> Sequence[_Side]:
+    """The order of the sides in sample ``number``: who is first changes, so that none always finds a warm machine."""
+    return sides if number % 2 == 0 else sides[::-1]

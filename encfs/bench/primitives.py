@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Final
 
-from encfs.bench.figures import CLOAKFS, Figure, Part, figure_of
+from encfs.bench.figures import CLOAKFS, Figure, Part, figure_of, in_turn
 from encfs.core.cells import CellCodec, Scratch
 from encfs.crypto import rng
 from encfs.crypto.suite import CLOAKFS_1
@@ -105,8 +105,8 @@ def measure() -> Iterator[Figure]:
 def _figure(verb: str, cell_size: int, threads: int, crew: list[CellRun], ours: str, raw: str) -> Figure:
     samples: dict[str, list[float]] = {CLOAKFS: [], RAW: []}
     count = _calls(getattr(crew[0], ours))
-    for _ in range(_SAMPLES):
-        for side, name in ((CLOAKFS, ours), (RAW, raw)):
+    for number in range(_SAMPLES):
+        for side, name in in_turn(((CLOAKFS, ours), (RAW, raw)), number):
             seconds = _together([getattr(one, name) for one in crew], count)
             samples[side].append(threads * count * crew[0].bytes / seconds / 1e6)
     who = "1 thread" if threads == 1 else f"{threads} threads"

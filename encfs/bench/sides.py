@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from encfs.bench.figures import BARE, CLOAKFS, Figure, Part, figure_of, rate
+from encfs.bench.figures import BARE, CLOAKFS, Figure, Part, figure_of, in_turn, rate
 from encfs.bench.scratch import cool
 from encfs.bench.transfer import check, read_file, write_file
 from encfs.bench.work import Amounts, Sample, Work
@@ -50,8 +50,7 @@ def mounted_figures(home: Path, plan: Plan, mounted: Mounted) -> Iterator[Figure
     with mounted(volume, plain):
         for number in range(plan.repetitions):
             work = Work(plan.amounts)
-            sides = ((CLOAKFS, plain), (BARE, bare))
-            for side, place in sides if number % 2 == 0 else sides[::-1]:
+            for side, place in in_turn(((CLOAKFS, plain), (BARE, bare)), number):
                 for sample in work.steps(place):
                     taken.setdefault(sample.name, {}).setdefault(side, []).append(sample)
     for name, by_side in taken.items():
@@ -76,9 +75,11 @@ def _library(where: Path, name: str, place: str, plan: Plan) -> Iterator[Figure]
     Volume.create(os.fsencode(where / "library"), secret=SECRET)
     samples: dict[str, dict[str, list[float]]] = {verb: {CLOAKFS: [], BARE: []} for verb in ("write", "read")}
     with Volume.unlock(os.fsencode(where / "library"), SECRET) as volume:
-        for _ in range(plan.repetitions):
+        sides: list[tuple[str, _InVolume | _Plain]]
+        sides = [(CLOAKFS, _InVolume(volume)), (BARE, _Plain(where / "plain"))]
+        for number in range(plan.repetitions):
             data = rng.random_bytes(plan.amounts.large)
-            for side, file in ((CLOAKFS, _InVolume(volume)), (BARE, _Plain(where / "plain"))):
+            for side, file in in_turn(sides, number):
                 samples["write"][side].append(rate(lambda: file.write(data), len(data) / 1e6))  # noqa: B023 - called now
                 cool(where)
                 found = bytearray(len(data))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from errno import ENOSPC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from encfs.bench import charts
+from encfs.bench import charts, primitives, sides
 from encfs.bench.figures import Figure, Part
 from encfs.bench.scratch import scratch
 from encfs.bench.sides import Plan, library_figures
@@ -71,6 +72,36 @@ def test_a_file_that_ends_early_or_takes_nothing_ends_the_run(tmp_path: Path, mo
     with pytest.raises(OSError, match=os.strerror(ENOSPC)), (tmp_path / "file").open("wb") as file:
         monkeypatch.setattr(os, "pwrite", lambda *_: 0)
         write_at(file.fileno(), b"x", 0)
+
+
+def test_sides_without_a_mount_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is first changes from one repetition to the next."""
+    order = []
+    for name in ("_InVolume", "_Plain"):
+        side = getattr(sides, name)
+
+        def write(self: object, data: bytes, *, name: str = name, real: Any = side.write) -> None:
+            order.append(name)
+            real(self, data)
+
+        monkeypatch.setattr(side, "write", write)
+    list(library_figures(tmp_path, None, Plan(TINY, 3)))
+    assert order == ["_InVolume", "_Plain", "_Plain", "_InVolume", "_InVolume", "_Plain"]
+
+
+def test_cells_and_bare_calls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is first changes from one sample to the next."""
+    order = []
+    real = primitives._together
+
+    def together(functions: list[Any], count: int) -> float:
+        order.append(functions[0].__name__)
+        return real(functions, count)
+
+    monkeypatch.setattr(primitives, "_together", together)
+    monkeypatch.setattr(primitives, "_SAMPLE_SECONDS", 0.001)
+    assert next(primitives.measure()).name.startswith("seal")
+    assert order[:4] == ["seal", "raw_seal", "raw_seal", "seal"]
 
 
 def test_scratch_goes_whatever_happens(tmp_path: Path) -> None:
