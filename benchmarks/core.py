@@ -28,7 +28,7 @@ from benchmarks.harness.memory_store import MemoryStore
 from benchmarks.harness.peers import PeerError
 from benchmarks.harness.primitives import Pace
 from benchmarks.harness.workloads.steps import FailedError, WrongBytesError
-from encfs.bench.scratch import can_drop_caches
+from encfs.bench.caches import can_drop_caches
 from encfs.core.cells import RUN_BYTES
 from encfs.errors import CloakfsError
 from encfs.format.limits import CELL_SIZES

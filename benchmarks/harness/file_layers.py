@@ -32,7 +32,7 @@ from benchmarks.harness.layers import (
 )
 from benchmarks.harness.peers import Site
 from benchmarks.harness.workloads.steps import WrongBytesError
-from encfs.bench.scratch import can_drop_caches, cool
+from encfs.bench.caches import can_drop_caches, forget
 from encfs.volume import Volume
 from encfs.volume.changes import Caller
 from encfs.volume.node import Node
@@ -355,7 +355,7 @@ class MountCalls:
         os.unlink(self._path(name))
 
     def cool(self, name: bytes = b"") -> None:
-        cool(Path(os.fsdecode(self._path(name))))
+        forget(Path(os.fsdecode(self._path(name))))
 
     def settle(self) -> None:
         peers.settle([self._site])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -37,7 +37,8 @@ class Figure:
         unit: of ``rates``, more is better, such as "MB/s" or "files/s".
         rates: by side (``cloakfs``, ``bare``, ``raw``), the median of the repetitions.
         spread: by side, the lowest and the highest of them.
-        cold: whether what was read came from below and not from the kernel's cache; None where nothing is read.
+        cold: whether all that was read, on every side, came from below and not from the kernel's memory; None where
+            nothing is read.
     """
 
     part: Part
@@ -57,9 +58,9 @@ class Figure:
 
 
 def figure_of(
-    part: Part, name: str, title: str, unit: str, samples: Mapping[str, list[float]], *, cold: bool | None = None
+    part: Part, name: str, title: str, unit: str, samples: Mapping[str, list[float]], *, colds: Collection[bool] = ()
 ) -> Figure:
-    """The row of rates that were measured several times."""
+    """The row of rates that were measured several times; ``colds`` says of each reading whether it came from below."""
     return Figure(
         part,
         name,
@@ -67,7 +68,7 @@ def figure_of(
         unit,
         {side: statistics.median(values) for side, values in samples.items()},
         {side: (min(values), max(values)) for side, values in samples.items()},
-        cold,
+        all(colds) if colds else None,
     )
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from encfs.bench.caches import cool, files_below
 from encfs.bench.figures import BARE, CLOAKFS, Figure, Part, figure_of, in_turn, rate
-from encfs.bench.scratch import cool
 from encfs.bench.transfer import check, read_file, write_file
 from encfs.bench.work import Amounts, Sample, Work
 from encfs.crypto import rng
@@ -50,13 +50,15 @@ def mounted_figures(home: Path, plan: Plan, mounted: Mounted) -> Iterator[Figure
     with mounted(volume, plain):
         for number in range(plan.repetitions):
             work = Work(plan.amounts)
-            for side, place in in_turn(((CLOAKFS, plain), (BARE, bare)), number):
-                for sample in work.steps(place):
+            places = ((CLOAKFS, plain, volume), (BARE, bare, None))
+            for side, place, lower in in_turn(places, number):
+                for sample in work.steps(place, lower):
                     taken.setdefault(sample.name, {}).setdefault(side, []).append(sample)
     for name, by_side in taken.items():
         first = by_side[CLOAKFS][0]
         rates = {side: [sample.rate for sample in samples] for side, samples in by_side.items()}
-        yield figure_of(Part.MOUNTED, name, first.title, first.unit, rates, cold=first.cold)
+        colds = [sample.cold for samples in by_side.values() for sample in samples if sample.cold is not None]
+        yield figure_of(Part.MOUNTED, name, first.title, first.unit, rates, colds=colds)
 
 
 def library_figures(home: Path, memory: Path | None, plan: Plan) -> Iterator[Figure]:
@@ -72,29 +74,36 @@ def library_figures(home: Path, memory: Path | None, plan: Plan) -> Iterator[Fig
 
 
 def _library(where: Path, name: str, place: str, plan: Plan) -> Iterator[Figure]:
-    Volume.create(os.fsencode(where / "library"), secret=SECRET)
+    lower, plain = where / "library", where / "plain"
+    Volume.create(os.fsencode(lower), secret=SECRET)
     samples: dict[str, dict[str, list[float]]] = {verb: {CLOAKFS: [], BARE: []} for verb in ("write", "read")}
-    with Volume.unlock(os.fsencode(where / "library"), SECRET) as volume:
+    colds: dict[str, list[bool]] = {"write": [], "read": []}
+    with Volume.unlock(os.fsencode(lower), SECRET) as volume:
         sides: list[tuple[str, _InVolume | _Plain]]
-        sides = [(CLOAKFS, _InVolume(volume)), (BARE, _Plain(where / "plain"))]
+        sides = [(CLOAKFS, _InVolume(volume, lower)), (BARE, _Plain(plain))]
         for number in range(plan.repetitions):
             data = rng.random_bytes(plan.amounts.large)
             for side, file in in_turn(sides, number):
                 samples["write"][side].append(rate(lambda: file.write(data), len(data) / 1e6))  # noqa: B023 - called now
-                cool(where)
+                colds["read"].append(cool(*file.lower_files()))
                 found = bytearray(len(data))
                 samples["read"][side].append(rate(lambda: file.read(found), len(data) / 1e6))  # noqa: B023 - too
                 check(found, data)
                 file.remove()
     for verb, rates in samples.items():
-        yield figure_of(Part.LIBRARY, f"{verb}_{name}", f"{verb} without a mount, {place}", "MB/s", rates)
+        title = f"{verb} without a mount, {place}"
+        yield figure_of(Part.LIBRARY, f"{verb}_{name}", title, "MB/s", rates, colds=colds[verb])
 
 
 class _InVolume:
     """A large file of a volume."""
 
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: Volume, lower: Path) -> None:
         self._volume = volume
+        self._lower = lower
+
+    def lower_files(self) -> list[Path]:
+        return files_below(self._lower)
 
     def write(self, data: bytes) -> None:
         with self._volume.open(b"large", writable=True, create=True) as file:
@@ -117,6 +126,9 @@ class _Plain:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def lower_files(self) -> list[Path]:
+        return [self._path]
 
     def write(self, data: bytes) -> None:
         write_file(self._path, data, _PIECE)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from encfs.bench.caches import can_drop_caches, cool, files_below
 from encfs.bench.figures import rate
-from encfs.bench.scratch import cool
 from encfs.bench.transfer import check, read_at, read_file, write_at, write_file
 from encfs.crypto import rng
 
@@ -61,35 +61,38 @@ class Work:
         self._pages = [int.from_bytes(numbers[n * 8 : n * 8 + 8], "big") % count for n in range(amounts.pages)]
         self._patch = rng.random_bytes(_PAGE)
 
-    def steps(self, home: Path) -> Iterator[Sample]:
-        """Do it all in ``home``, which is empty before and after.
+    def steps(self, home: Path, lower: Path | None = None) -> Iterator[Sample]:
+        """Do it all in ``home``, which is empty before and after; ``lower`` is where its bytes lie, if elsewhere.
 
         Raises:
             WrongBytesError: other bytes were read than were written.
             OSError: the filesystem failed.
         """
-        yield from self._large(home / "large")
+        yield from self._large(home / "large", lower)
         yield from self._small(home)
 
     # -- one large file --------------------------------------------------------------------------------
 
-    def _large(self, file: Path) -> Iterator[Sample]:
+    def _large(self, file: Path, lower: Path | None) -> Iterator[Sample]:
+        def cooled() -> bool:
+            return cool(file, *(files_below(lower) if lower is not None else ()))
+
         megabytes, pages = self._amounts.large / 1e6, self._amounts.pages
         written = rate(lambda: write_file(file, self._data, _BLOCK), megabytes)
         yield Sample("write", "write a large file", "MB/s", written)
         buffer = bytearray(self._amounts.large)
-        cold = cool(file)
+        cold = cooled()
         read = rate(lambda: read_file(file, buffer, _BLOCK), megabytes)
         yield Sample("read", "read a large file", "MB/s", read, cold)
         check(buffer, self._data)
-        cold = cool(file)
+        cold = cooled()
         read = rate(lambda: self._read_pages(file, buffer), pages)
         yield Sample("random_read", "read 4 KiB at random", "reads/s", read, cold)
         check(buffer, self._data)
-        cool(file)
+        cooled()
         written = rate(lambda: self._write_pages(file), pages)
         yield Sample("random_write", "write 4 KiB at random, fsync", "writes/s", written)
-        cool(file)
+        cooled()
         read_file(file, buffer, _BLOCK)
         check(buffer, self._patched())
         file.unlink()
@@ -133,10 +136,10 @@ class Work:
         yield Sample(
             "create", "make small files", unit, over(lambda number, file: file.write_bytes(self._note(number)))
         )
-        cold = cool(home)
+        cold = _cool_names(home)
         listed = rate(lambda: [entry.stat() for folder in folders for entry in os.scandir(folder)], count)
         yield Sample("list", "list folders with sizes", unit, listed, cold)
-        cold = cool(home)
+        cold = _cool_names(home)
         yield Sample("read_small", "read small files", unit, over(self._check_note), cold)
         yield Sample("rename", "rename", unit, over(lambda _, file: file.rename(file.with_suffix(".new"))))
         yield Sample("delete", "delete", unit, over(lambda _, file: file.with_suffix(".new").unlink()))
@@ -149,3 +152,15 @@ class Work:
 
     def _check_note(self, number: int, file: Path) -> None:
         check(file.read_bytes(), self._note(number))
+
+
+def _cool_names(home: Path) -> bool:
+    """Forget all names and small files, which only root can; a file of its own, in no one's way, tells if it helped."""
+    if not can_drop_caches():
+        return False
+    witness = home / "witness"
+    witness.write_bytes(bytes(_PAGE))
+    try:
+        return cool(witness)
+    finally:
+        witness.unlink()

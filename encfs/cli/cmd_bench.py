@@ -18,8 +18,9 @@ from typing import Final
 import click
 
 from encfs.bench import charts, primitives, sides
+from encfs.bench.caches import can_drop_caches
 from encfs.bench.figures import CLOAKFS, Figure, Part
-from encfs.bench.scratch import can_drop_caches, scratch
+from encfs.bench.scratch import scratch
 from encfs.bench.sides import Plan
 from encfs.bench.verdict import verdict
 from encfs.bench.work import Amounts
