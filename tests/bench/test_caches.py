@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,7 @@ class Cooled:
 @pytest.fixture
 def _user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who may not drop all caches, whoever runs this."""
-    for module in (caches, work):
-        monkeypatch.setattr(module, "can_drop_caches", lambda: False)
+    monkeypatch.setattr(caches, "_DROP_CACHES", Path("/dev/null/none"))
 
 
 def large_file(directory: Path) -> Path:
@@ -81,16 +81,20 @@ def test_library_cools_the_files_below(tmp_path: Path, kept: str, monkeypatch: p
 @pytest.mark.usefixtures("_user")
 @pytest.mark.parametrize("kept", ["/nothing/", "/mnt/large", "/bare/large"])
 def test_mounted_cools_what_lies_below(tmp_path: Path, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lower files after the mounted one; one side that is read from memory is told, and so are names to a user."""
+    """The lower files after the mounted one; one side that is read from memory is told, and so are names to a user.
+
+    Who is first changes from one repetition to the next.
+    """
     cooled = Cooled(kept)
     monkeypatch.setattr(work, "cool", cooled)
-    figures = mounted_figures(tmp_path, Plan(TINY, 1), lambda *_: nullcontext())
+    figures = mounted_figures(tmp_path, Plan(TINY, 2), lambda *_: nullcontext())
     cold = {figure.name: figure.cold for figure in figures}
     for name in ("read", "random_read"):
         assert cold.pop(name) is (kept == "/nothing/")
     for name in ("list", "read_small"):
         assert cold.pop(name) is False
     assert set(cold.values()) == {None}
+    assert [side for side, _ in groupby(call[0].parent.name for call in cooled.calls)] == ["mnt", "bare", "mnt"]
     for call in cooled.calls:
         if call[0] == tmp_path / "mnt" / "large":
             assert tmp_path / "volume" / "cloakfs.volume" in call[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,20 @@ from tests.support.mounting import wait_for
 
 MOUNTED = ["write", "read", "random_read", "random_write", "create", "list", "read_small", "rename", "delete"]
 SMALL = ("--size", "2M")
+# The command with less to do; what it does is the same.
+_LESS = """
+from encfs.bench import caches, primitives
+from encfs.cli import calibration, cmd_bench
+from encfs.cli.main import main
+primitives._SAMPLES, primitives._SAMPLE_SECONDS = 2, 0.001
+calibration._MEMORY_KIB_MAX = 1 << 16
+"""
+_FEW = "cmd_bench._PAGES, cmd_bench._FILES, cmd_bench._REPETITIONS = 50, 50, 1\n"
+_USER = "caches._DROP_CACHES = cmd_bench.Path('/dev/null/none')\n"
+_MAIN = "main()"
+QUICK = ("-c", _LESS + _FEW + _MAIN)
+QUICK_USER = ("-c", _LESS + _FEW + _USER + _MAIN)
+QUICKLY_MOUNTED = ("-c", _LESS + _USER + _MAIN)
 
 
 def nothing_left(directory: Path) -> bool:
@@ -26,7 +41,7 @@ def nothing_left(directory: Path) -> bool:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """One run for several tests."""
     directory = tmp_path_factory.mktemp("bench")
-    return directory, run("bench", directory, *SMALL, "--json", "--plot", directory / "picture.svg")
+    return directory, run("bench", directory, *SMALL, "--json", "--plot", directory / "picture.svg", program=QUICK)
 
 
 def test_json_has_every_part(measured: tuple[Path, Result]) -> None:
@@ -39,6 +54,8 @@ def test_json_has_every_part(measured: tuple[Path, Result]) -> None:
         assert parts == {"primitives", "library", "mounted"}
         assert [one["name"] for one in seen["figures"] if one["part"] == "mounted"] == MOUNTED
         assert len(seen["verdict"]) == 3
+        told = {one["name"] for one in seen["figures"] if one["cold"] is not None}
+        assert told - {"read_memory"} == {"read_medium", "read", "random_read", "list", "read_small"}
     for one in seen["figures"]:
         assert len(one["rates"]) == 2
         assert all(low <= one["rates"][side] <= high for side, (low, high) in one["spread"].items())
@@ -55,12 +72,15 @@ def test_picture_is_drawn(measured: tuple[Path, Result]) -> None:
 
 
 def test_nothing_of_the_scratch_volume_is_remembered(tmp_path: Path) -> None:
-    """The host's memory knows of no volume that is gone."""
+    """The host's memory knows of no volume that is gone; and a user is told what came from memory."""
     state = tmp_path / "state"
     (tmp_path / "here").mkdir()
-    result = run("bench", tmp_path / "here", *SMALL, env={"CLOAKFS_STATE_DIRECTORY": str(state)})
+    result = run("bench", tmp_path / "here", *SMALL, env={"CLOAKFS_STATE_DIRECTORY": str(state)}, program=QUICK_USER)
     assert result.code == 0, result.err
     assert "A new passphrase here: Argon2id with" in result.out
+    assert "not root: small files and names were read from memory" in result.err
+    if Path("/dev/fuse").exists():
+        assert re.search(r"^  read small files .*  from memory$", result.out, re.MULTILINE)
     assert not [*state.rglob("*.sqlite")]
 
 
@@ -92,7 +112,7 @@ def test_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals) 
     """Stopped while the scratch volume is mounted: no mount, no folder."""
     if not Path("/dev/fuse").exists():
         pytest.skip("no /dev/fuse")
-    command = [sys.executable, "-m", "encfs", "bench", str(tmp_path), "--size", "16M"]
+    command = [sys.executable, *QUICKLY_MOUNTED, "bench", str(tmp_path), "--size", "16M"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_for(
             lambda: str(tmp_path) in Path("/proc/self/mountinfo").read_text(), "the scratch volume is mounted", 200

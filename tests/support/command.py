@@ -32,10 +32,17 @@ class Result:
 
 
 def run(
-    *arguments: str | os.PathLike[str], stdin: bytes = b"", env: dict[str, str] | None = None, **more: Any
+    *arguments: str | os.PathLike[str],
+    stdin: bytes = b"",
+    env: dict[str, str] | None = None,
+    program: tuple[str, ...] = ("-m", "encfs"),
+    **more: Any,
 ) -> Result:
-    """Run ``cloakfs`` without a terminal; a traceback fails the test whatever it is about."""
-    command = [sys.executable, "-m", "encfs", *map(os.fspath, arguments)]
+    """Run ``cloakfs`` without a terminal; a traceback fails the test whatever it is about.
+
+    ``program`` is what Python runs instead of the command as it is installed.
+    """
+    command = [sys.executable, *program, *map(os.fspath, arguments)]
     done = subprocess.run(
         command, input=stdin, capture_output=True, check=False, timeout=120, env={**os.environ, **(env or {})}, **more
     )
