@@ -60,8 +60,7 @@ def command(*, directory: Path, size: int, plot: Path | None, as_json: bool) -> 
         raise UsageError("the large file must have 1 MiB at least")
     plan = Plan(Amounts(size, _PAGES, _FILES), _REPETITIONS)
     with progress.activity("Choosing the cost of a passphrase") as shown:
-        kdf = calibration.calibrate()
-        figures, left_out = _measure(directory, plan, shown.update)
+        figures, kdf, left_out = _measure(directory, plan, shown.update)
     if plot is not None:
         _draw(figures, plot)
     if as_json:
@@ -71,8 +70,10 @@ def command(*, directory: Path, size: int, plot: Path | None, as_json: bool) -> 
     return ExitCode.OK
 
 
-def _measure(directory: Path, plan: Plan, tell: Callable[[str], None]) -> tuple[list[Figure], list[str]]:
-    """All parts that can be measured here; and what was left out, and why."""
+def _measure(
+    directory: Path, plan: Plan, tell: Callable[[str], None]
+) -> tuple[list[Figure], calibration.Calibrated, list[str]]:
+    """All parts that can be measured here, the cost of a passphrase; and what was left out, and why."""
     figures: list[Figure] = []
     left_out: list[str] = []
     needed = 3 * plan.amounts.room()
@@ -81,6 +82,7 @@ def _measure(directory: Path, plan: Plan, tell: Callable[[str], None]) -> tuple[
         memory = _memory(stack, needed)
         if memory is None:
             left_out.append("in memory: there is no tmpfs with enough room here")
+        kdf = calibration.calibrate()
         tell("Cells on this processor")
         figures += primitives.measure()
         tell("A volume without a mount")
@@ -91,7 +93,7 @@ def _measure(directory: Path, plan: Plan, tell: Callable[[str], None]) -> tuple[
         else:
             tell("A mounted volume and the bare directory")
             figures += sides.mounted_figures(home, plan, _mounted)
-    return figures, left_out
+    return figures, kdf, left_out
 
 
 def _memory(stack: ExitStack, needed: int) -> Path | None:
