@@ -34,6 +34,7 @@ from benchmarks.harness.workloads.steps import (
     WrongBytesError,
 )
 from encfs.bench import charts
+from encfs.bench.caches import can_drop_caches
 from encfs.errors import CloakfsError
 from encfs.format.limits import CELL_SIZES
 
@@ -126,7 +127,7 @@ def _possible(steps: Sequence[Step]) -> list[Step]:
         missing = [program for program in step.needs if shutil.which(program) is None]
         if missing:
             print(f"{step.title} is left out: {missing[0]} is not installed", file=sys.stderr)
-        elif step.cold and not course.can_drop_caches():
+        elif step.cold and not can_drop_caches():
             print(f"{step.title} is left out: only root can drop the kernel's caches", file=sys.stderr)
         else:
             found.append(step)

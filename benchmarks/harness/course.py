@@ -21,8 +21,8 @@ from benchmarks.harness.clock import in_turn
 from benchmarks.harness.peers import Peer, Site
 from benchmarks.harness.quiet import Others
 from benchmarks.harness.workloads.steps import FailedError, RefusedError, Round, Step, WrongBytesError, nothing
+from encfs.bench.caches import forget
 
-_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 # With these a filesystem says that it does not do such a thing; anything else is a failure.
 _REFUSALS = frozenset({errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP})
 
@@ -47,11 +47,6 @@ class Samples:
         self.refused[peer] = why
         self.seconds.pop(peer, None)
         self.cpu.pop(peer, None)
-
-
-def can_drop_caches() -> bool:
-    """Whether steps that start cold can be measured here."""
-    return os.access(_DROP_CACHES, os.W_OK)
 
 
 class Course:
@@ -93,14 +88,14 @@ class Course:
             with _named(step, site):
                 step.prepare(site.path, rnd)
         if step.cold:
-            _drop_caches()
+            forget()
         others = Others(self._daemons())
         for site in self._order(step, rnd):
             with _named(step, site):
                 self._take(step, site, rnd)
         self.samples[step.name].others.append(others.share(self._daemons()))
         if step.read_back is not nothing:
-            _drop_caches()
+            forget()
         for site in self._order(step, rnd):
             with _named(step, site):
                 step.read_back(site.path, rnd)
@@ -147,13 +142,6 @@ def _named(step: Step, site: Site) -> Iterator[None]:
         raise WrongBytesError(f"{step.title} on {site.peer}: {exc}") from exc
     except (FailedError, OSError) as exc:
         raise FailedError(f"{step.title} on {site.peer}: {exc}") from exc
-
-
-def _drop_caches() -> None:
-    """Everything written, and nothing cached where root says so."""
-    os.sync()
-    if can_drop_caches():
-        _DROP_CACHES.write_text("3", encoding="ascii")
 
 
 def mount_times(base: Path, candidates: Sequence[Peer], repetitions: int) -> Samples:

@@ -123,9 +123,8 @@ def _judge_mount(store: dict[str, Any]) -> Verdict:
 
 def _judge_idle(store: dict[str, Any]) -> Verdict:
     idle = store.get("idle")
-    found = None if idle is None else idle["cpu_seconds"].get(OURS)
-    if found is not None:
-        found *= IDLE_SECONDS / idle["seconds"]
+    used = None if idle is None else idle["cpu_seconds"].get(OURS)
+    found = None if idle is None or used is None else used * IDLE_SECONDS / idle["seconds"]
     return _below("idle, CPU seconds in a minute", IDLE_CPU_SECONDS, found)
 
 
