@@ -1,0 +1,177 @@
+"""``benchmarks.scale`` measures every point, looks at every byte, and leaves nothing behind. No figure is tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import scale as program
+from benchmarks.harness import scale_files, scale_sizes, scaling
+from benchmarks.harness.comparing import compare
+from benchmarks.harness.peers import Peer
+from benchmarks.harness.scaling import QUICK
+
+TOP = Path(__file__).resolve().parents[1]
+
+# Programs at once are forked; pytest's workers have threads, of which the forked work uses nothing.
+forks = pytest.mark.filterwarnings("ignore:.*use of fork\\(\\):DeprecationWarning")
+POINTS = {
+    "files": QUICK.files,
+    "entries": QUICK.entries,
+    "sparse": QUICK.sparse,
+    "dense": QUICK.dense,
+    "clients": QUICK.clients,
+}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the program on a directory that stands for a mount; its exit status, document or None, and what it says."""
+
+    def run(*options):
+        output, store = tmp_path / "out.json", tmp_path / "store"
+        store.mkdir()
+        monkeypatch.setattr(program.filesystems, "cloakfs", lambda _: Peer("cloakfs", ""))
+        monkeypatch.setattr(program.signal, "signal", lambda *_: None)
+        command = ["scale", "--quick", "--directory", str(store), "--output", str(output), *options]
+        monkeypatch.setattr(sys, "argv", command)
+        status = program.main()
+        assert os.listdir(store) == []
+        document = json.loads(output.read_text(encoding="utf-8")) if output.exists() else None
+        return status, document, capsys.readouterr()
+
+    return run
+
+
+def figures(document):
+    """Of each row: the sizes that have a figure."""
+    found = {}
+    for entry in document["results"]:
+        spread = entry["time"]["cloakfs"]
+        assert spread["low"] <= spread["median"] <= spread["high"]
+        found.setdefault(entry["what"], []).append(entry["size"])
+    return found
+
+
+@forks
+def test_every_operation_has_a_figure_at_every_point(run):
+    """The document has each row of each series, and the table says of each whether it stays flat."""
+    status, document, said = run()
+    assert status == 0
+    expected = {
+        f"scale/{series.name}/{operation.name}": list(POINTS[series.name])
+        for series, _ in program.SERIES.values()
+        for operation in series.operations
+    }
+    # Directories that stand for mounts share their process, which is none: one figure of memory for each series.
+    memory = {f"scale/{name}/memory": [POINTS[name][-1]] for name in POINTS}
+    assert figures(document) == {**expected, **memory}
+    judged = sum(len(series.operations) for series, _ in program.SERIES.values()) - 1  # No mount, no time for it.
+    assert said.out.count(", flat") + said.out.count(", GROWS") == judged
+    assert str(TOP) not in json.dumps(document)
+
+
+def change_last_byte(path: Path) -> None:
+    """To another one than it was."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def files_of(made) -> list[Path]:
+    """All files of a point that was just made."""
+    return sorted(Path(made._top).rglob("file *")) if hasattr(made, "_top") else [Path(made._path)]
+
+
+@pytest.mark.parametrize(
+    ("series", "home", "maker"),
+    [
+        ("files", scale_files._Filled, "fill"),
+        ("sparse", scale_sizes._File, "make"),
+        ("dense", scale_sizes._File, "make"),
+    ],
+)
+def test_wrong_bytes_end_the_run(run, monkeypatch, series, home, maker):
+    """Other bytes than were written end it: no figures, and the exit status and the text say so."""
+    make = getattr(home, maker)
+
+    def make_and_damage(self):
+        make(self)
+        for path in files_of(self):
+            change_last_byte(path)
+
+    monkeypatch.setattr(home, maker, make_and_damage)
+    status, document, said = run("--only", series)
+    assert (status, document) == (1, None)
+    assert "failed: " in said.err
+
+
+@forks
+def test_wrong_bytes_that_a_program_reads_end_the_run(run, monkeypatch):
+    """What a forked process finds ends the run too."""
+    write = scale_files.write_file
+    monkeypatch.setattr(
+        scale_files, "write_file", lambda path, data, call: write(path, bytes(len(data) - 1) + data[-1:], call)
+    )
+    status, document, said = run("--only", "clients")
+    assert (status, document) == (1, None)
+    assert "failed: " in said.err
+
+
+def test_no_room_leaves_a_dense_file_out(run, monkeypatch):
+    """A file for which there is no room is left out, and that is said."""
+    monkeypatch.setattr(scale_sizes, "_ROOM", 1e12)
+    status, document, said = run("--only", "dense")
+    assert status == 0
+    assert document["results"] == []
+    assert said.err.count("left out: there is no room") == len(QUICK.dense)
+
+
+@pytest.mark.parametrize(
+    ("costs", "verdict"),
+    [({1: 5.0, 10: 10.0}, "2.00, flat"), ({1: 5.0, 10: 4.0, 100: 9.0}, "2.25, GROWS"), ({1: 5.0}, "-")],
+)
+def test_what_grows_is_called_so(costs, verdict):
+    """The largest point against the cheapest one: twice is flat, more is not."""
+    entries = [
+        {
+            "what": "scale/files/create",
+            "size": size,
+            "title": "create",
+            "unit": "us",
+            "time": {"cloakfs": {"median": cost, "low": cost, "high": cost}},
+        }
+        for size, cost in costs.items()
+    ]
+    (row,) = scaling.table_of(scale_files.FILES, entries).rows
+    assert row[-1] == verdict
+
+
+def test_two_results_can_be_compared(run):
+    """``benchmarks.compare`` knows the points of two documents as the same ones."""
+    _, document, _ = run("--only", "sparse")
+    document["settings"]["quick"] = False
+    found = compare(document, document)
+    assert {change.name for change in found.changes} >= {f"scale/sparse/read size={size} cloakfs" for size in (1, 8)}
+    assert (found.slower, found.faster, found.only_old, found.only_new) == ([], [], [], [])
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="no /dev/fuse")
+def test_a_real_mount_is_measured_and_nothing_is_left(tmp_path):
+    """It mounts cloakfs, as often as there are points, and takes all of them off."""
+    output, store = tmp_path / "out.json", tmp_path / "store"
+    store.mkdir()
+    command = [sys.executable, "-m", "benchmarks.scale", "--quick", "--only", "files", "sparse"]
+    command += ["--directory", str(store), "--output", str(output)]
+    result = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = figures(json.loads(output.read_text(encoding="utf-8")))
+    assert found["scale/files/memory"] == list(QUICK.files)
+    assert found["scale/sparse/append"] == list(QUICK.sparse)
+    assert os.listdir(store) == []
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
