@@ -61,6 +61,11 @@ class Context:
         """Whether the store can say that a read would wait for the medium; else every read goes to a thread."""
         return self.store.cached_read is not CachedRead.NEVER
 
+    @property
+    def never_waits(self) -> bool:
+        """Whether the store is memory: no call waits for a medium."""
+        return self.store.cached_read is CachedRead.ALWAYS
+
     def scratch(self) -> Scratch:
         """The run buffers of the calling thread; their content lasts until the next call into the volume."""
         try:
