@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness.peers import Site
-from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, dice
+from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, cool, dice
 from benchmarks.harness.workloads.forked import at_once
 from benchmarks.harness.workloads.steps import WrongBytesError
-from encfs.bench.caches import forget
 from encfs.bench.transfer import write_file
 from encfs.crypto import rng
 
@@ -105,7 +104,8 @@ def _list(folder: str) -> list[int]:
 class _Changes:
     """Files that a repetition makes in a folder, renames, and removes again."""
 
-    def __init__(self, folder: Callable[[int], str], samples: int) -> None:
+    def __init__(self, folder: Callable[[int], str], samples: int, cooled: Callable[[], None]) -> None:
+        self._cooled = cooled
         self._folder = folder
         self._samples = samples
         self.acts: dict[str, Act] = {"create": self._create, "rename": self._rename, "unlink": self._unlink}
@@ -125,7 +125,7 @@ class _Changes:
 
     def _unlink(self, number: int) -> float:
         folder = self._folder(number)
-        forget()
+        self._cooled()
         pairs = zip(self._names(number, "made"), self._names(number, "kept"), strict=True)
         _require(all(_read(f"{folder}/{kept}") == _note(made) for made, kept in pairs))
         return _each(lambda name: os.unlink(f"{folder}/{name}"), self._names(number, "kept"))[0]
@@ -138,12 +138,21 @@ class _Filled:
     """A volume with so many files, in folders of 100."""
 
     def __init__(self, top: Path, count: int, samples: int) -> None:
+        self._site: Site | None = None
         self._top = str(top)
         self._count = count
         self._samples = samples
-        changes = _Changes(lambda number: f"{self._top}/changes {number}", samples)
+        changes = _Changes(lambda number: f"{self._top}/changes {number}", samples, self._cooled)
         more = {"look_up": self._look_up, "read": self._read, "list": self._list, "walk": self._walk}
         self.acts: dict[str, Act] = {**changes.acts, **more}
+
+    def measured_on(self, site: Site) -> None:
+        """Where it is mounted from now on."""
+        self._site = site
+
+    def _cooled(self) -> None:
+        assert self._site is not None
+        cool(self._site)
 
     def _folder(self, n: int) -> str:
         return f"{self._top}/folder {n // _IN_A_FOLDER}"
@@ -161,13 +170,13 @@ class _Filled:
         return [f"{self._folder(n)}/file {n}" for n in self._chosen(number)]
 
     def _look_up(self, number: int) -> float:
-        forget()
+        self._cooled()
         seconds, found = _each(lambda path: os.lstat(path).st_size, self._paths(number))
         _require(found == [_SIZE] * len(found))
         return seconds
 
     def _read(self, number: int) -> float:
-        forget()
+        self._cooled()
         seconds, found = _each(_read, self._paths(number))
         _require(found == [_note(f"file {n}") for n in self._chosen(number)])
         return seconds
@@ -175,7 +184,7 @@ class _Filled:
     def _list(self, number: int) -> float:
         chosen = {self._folder(n) for n in self._chosen(number)}
         folders = sorted(chosen)[:_FOLDERS_LISTED]
-        forget()
+        self._cooled()
         started = time.perf_counter()
         sizes = [size for folder in folders for size in _list(folder)]
         elapsed = time.perf_counter() - started
@@ -184,7 +193,7 @@ class _Filled:
 
     def _walk(self, number: int) -> float:
         del number
-        forget()
+        self._cooled()
         started = time.perf_counter()
         folders = [entry.path for entry in os.scandir(self._top) if entry.name.startswith("folder")]
         sizes = [size for folder in folders for size in _list(folder)]
@@ -205,6 +214,7 @@ def files(plan: Plan, stack: ExitStack) -> Iterator[Point]:
             with plan.peer.serving(home) as site:
                 mounts.append(site.mount_seconds)
         site = stack.enter_context(plan.peer.serving(home))
+        filled.measured_on(site)
         yield Point(count, site, filled.acts, {"mount": [*mounts, site.mount_seconds]})
 
 
@@ -214,11 +224,12 @@ def files(plan: Plan, stack: ExitStack) -> Iterator[Point]:
 class _Directory:
     """One directory with so many entries."""
 
-    def __init__(self, folder: Path, count: int, samples: int) -> None:
-        self._folder = str(folder)
+    def __init__(self, site: Site, count: int, samples: int) -> None:
+        self._cooled = partial(cool, site)
+        self._folder = str(site.path / f"{count}")
         self._count = count
         self._samples = samples
-        changes = _Changes(lambda _: self._folder, samples)
+        changes = _Changes(lambda _: self._folder, samples, self._cooled)
         self.acts: dict[str, Act] = {
             **changes.acts, "look_up": self._look_up, "miss": self._miss, "list": self._list_all
         }  # fmt: skip
@@ -228,13 +239,13 @@ class _Directory:
 
     def _look_up(self, number: int) -> float:
         chosen = dice("entries", number).sample(range(self._count), min(self._count, self._samples))
-        forget()
+        self._cooled()
         seconds, found = _each(lambda path: os.lstat(path).st_size, [f"{self._folder}/file {n}" for n in chosen])
         _require(found == [_SIZE] * len(found))
         return seconds
 
     def _miss(self, number: int) -> float:
-        forget()
+        self._cooled()
         paths = [f"{self._folder}/nothing {number} {n}" for n in range(self._samples)]
         seconds, found = _each(os.path.lexists, paths)
         _require(not any(found))
@@ -242,7 +253,7 @@ class _Directory:
 
     def _list_all(self, number: int) -> float:
         del number
-        forget()
+        self._cooled()
         started = time.perf_counter()
         sizes = _list(self._folder)
         elapsed = time.perf_counter() - started
@@ -254,7 +265,7 @@ def entries(plan: Plan, stack: ExitStack) -> Iterator[Point]:
     """Directories of one volume."""
     site = stack.enter_context(plan.peer.mounted(plan.base))
     for count in plan.amounts.entries:
-        yield Point(count, site, _Directory(site.path / f"{count}", count, plan.amounts.samples).acts)
+        yield Point(count, site, _Directory(site, count, plan.amounts.samples).acts)
 
 
 # -- programs ------------------------------------------------------------------------------------------
@@ -264,6 +275,7 @@ class _Crowd:
     """So many processes that do their share of the same work at once; the seconds are those of all, per operation."""
 
     def __init__(self, site: Site, clients: int, data: bytes, samples: int) -> None:
+        self._cooled = partial(cool, site)
         self._top = str(site.path)
         self._clients = clients
         self._data = data
@@ -288,7 +300,7 @@ class _Crowd:
                 _write(f"{home}/{client}", f"file {n}")
 
         seconds = self._together(range(self._samples * 4), create)
-        forget()
+        self._cooled()
         for client, share in enumerate(self._shares(range(self._samples * 4))):
             _require(all(_read(f"{home}/{client}/file {n}") == _note(f"file {n}") for n in share))
         return seconds
@@ -301,7 +313,7 @@ class _Crowd:
             for n in share:
                 _require(os.lstat(f"{home}/{client}/file {n}").st_size == _SIZE)
 
-        forget()
+        self._cooled()
         return self._together(range(self._samples * 4), look)
 
     def _read(self, number: int) -> float:
@@ -318,7 +330,7 @@ class _Crowd:
             finally:
                 os.close(fd)
 
-        forget()
+        self._cooled()
         return self._together(pages, read)
 
 

@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 
-from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, dice
+from benchmarks.harness.peers import Site
+from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, cool, dice
 from benchmarks.harness.workloads.steps import WrongBytesError
-from encfs.bench.caches import forget
 from encfs.crypto import rng
 
 _PAGE = 4096
@@ -46,8 +46,9 @@ class _File:
         base: what every MiB of a dense file holds after its first 8 bytes, which number it; None: a hole.
     """
 
-    def __init__(self, path: Path, size: int, base: bytes | None, samples: int) -> None:
-        self._path = str(path)
+    def __init__(self, site: Site, size: int, base: bytes | None, samples: int) -> None:
+        self._cooled = partial(cool, site)
+        self._path = str(site.path / f"file {size // _MIB}")
         self._size = size
         self._base = base
         self._samples = samples
@@ -107,7 +108,7 @@ class _File:
         return os.open(self._path, os.O_RDWR)
 
     def _check(self, fd: int, pages: Sequence[int]) -> None:
-        forget()
+        self._cooled()
         for page in pages:
             if os.pread(fd, _PAGE, page * _PAGE) != self._page(page):
                 raise WrongBytesError(f"page {page} is another one")
@@ -116,7 +117,7 @@ class _File:
 
     def _open(self, number: int) -> float:
         del number
-        forget()
+        self._cooled()
         started = time.perf_counter()
         for _ in range(_FEW):
             os.close(self._opened())
@@ -129,7 +130,7 @@ class _File:
             pages = dice("read", number, self._size).sample(sorted(self._written), min(len(self._written), len(pages)))
         fd = self._opened()
         try:
-            forget()
+            self._cooled()
             started = time.perf_counter()
             found = [os.pread(fd, _PAGE, page * _PAGE) for page in pages]
             elapsed = time.perf_counter() - started
@@ -143,7 +144,7 @@ class _File:
         pages = self._pages("write", number, count=self._samples)
         fd = self._opened()
         try:
-            forget()
+            self._cooled()
             elapsed = self._write_pages(fd, pages)
             self._check(fd, pages)
         finally:
@@ -158,7 +159,7 @@ class _File:
         view = memoryview(buffer)
         fd = self._opened()
         try:
-            forget()
+            self._cooled()
             started = time.perf_counter()
             count = sum(os.preadv(fd, [view[at : at + _CALL]], first + at) for at in range(0, size, _CALL))
             elapsed = time.perf_counter() - started
@@ -179,7 +180,7 @@ class _File:
                 os.write(fd, more[n * 100 : (n + 1) * 100])
                 os.fsync(fd)
             elapsed = time.perf_counter() - started
-            forget()
+            self._cooled()
             if os.pread(fd, len(more) + 1, self._size) != more:
                 raise WrongBytesError(f"what repetition {number} appended is not there")
             os.ftruncate(fd, self._size)
@@ -223,6 +224,6 @@ def _files(plan: Plan, stack: ExitStack, sizes: Sequence[int], base: bytes | Non
         if base is not None and room.f_bavail * room.f_frsize < size * _MIB * _ROOM:
             print(f"a file of {size:,} MiB is left out: there is no room for it", file=sys.stderr)
             continue
-        file = _File(site.path / f"file {size}", size * _MIB, base, plan.amounts.samples)
+        file = _File(site, size * _MIB, base, plan.amounts.samples)
         file.make()
         yield Point(size, site, file.acts)

@@ -19,6 +19,7 @@ from benchmarks.harness.peers import Peer, Site
 from benchmarks.harness.tables import Table
 from benchmarks.harness.workloads.steps import FailedError, WrongBytesError
 from encfs.bench import charts
+from encfs.bench.caches import forget
 
 FLAT = 2.0
 """A cost grows when the largest point costs more than so many times the cheapest one."""
@@ -100,6 +101,12 @@ class Series:
     title: str
     x_label: str
     operations: Sequence[Operation]
+
+
+def cool(site: Site) -> None:
+    """The kernel forgets everything, and the daemon has heard of it: it is told of each file that is forgotten."""
+    forget()
+    peers.settle([site])
 
 
 def dice(*what: object) -> random.Random:

@@ -8,6 +8,7 @@ figures give the same bytes of SVG.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,8 +28,9 @@ _COLOURS: Final = {
     "cryfs": "#8e6c8a",
     "encfs": "#b5485d",
 }
-_OTHERS: Final = ("#2f855a", "#6b46c1", "#b7791f", "#2b6cb0")
+_OTHERS: Final = ("#2f855a", "#6b46c1", "#b7791f", "#2b6cb0", "#c05621", "#97266d", "#4a5568", "#0b6e75")
 _INK, _FAINT, _GRID = "#22303a", "#5c6b75", "#dde3e6"
+_NAME_HEIGHT: Final = 0.055  # of the height of the axes
 _ROW_INCHES, _BAR_INCHES = 0.22, 0.17
 _STYLE: Final[dict[str, Any]] = {
     "font.family": "sans-serif",
@@ -116,27 +118,51 @@ def lines(
     log_y: bool = False,
     subtitle: str = "",
 ) -> None:
-    """A line for each series through its points (x, y).
+    """A line for each series through its points (x, y), with its name where it ends.
 
     Raises:
         CloakfsError: as :func:`check`.
         OSError: the file cannot be written.
     """
     check(path)
-    figure, axes = _canvas(4.4, title, subtitle, legend=list(series))
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415 - an optional part, and slow to load
+
+    figure, axes = _canvas(4.8, title, subtitle, legend=[])
+    ends: list[tuple[float, float, str, str]] = []
     for number, (name, points) in enumerate(series.items()):
         xs, ys = [x for x, _ in points], [y for _, y in points]
         axes.plot(xs, ys, color=_colour(name, number), marker="o", markersize=4, linewidth=1.6, zorder=2)
+        ends.append((xs[-1], ys[-1], name, _colour(name, number)))
     if log_x:
         axes.set_xscale("log")
     if log_y:
-        axes.set_yscale("log")
+        axes.set_yscale("log", subs=range(2, 10))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     else:
         axes.set_ylim(bottom=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _spelled(value))
+        axis.set_minor_formatter(lambda *_: "")
+    every = sorted({x for points in series.values() for x, _ in points})
+    axes.set_xticks(every, [f"{x:,.0f}" for x in every])
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(color=_GRID, zorder=0)
+    _name_ends(axes, ends, log_y=log_y)
     _save(figure, path)
+
+
+def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, log_y: bool) -> None:
+    """The name of each line right of its last point, moved up where two would lie on each other."""
+    low, high = axes.get_ylim()
+
+    def place(value: float) -> float:
+        return (math.log(value / low) / math.log(high / low)) if log_y else (value - low) / (high - low)
+
+    taken = -1.0
+    for _, y, name, colour in sorted(ends, key=lambda end: end[1]):
+        taken = max(place(y), taken + _NAME_HEIGHT)
+        axes.annotate(name, (1.02, taken), xycoords="axes fraction", va="center", fontsize=8.5, color=colour)
 
 
 def _canvas(height: float, title: str, subtitle: str, *, legend: list[str]) -> tuple[Any, Axes]:
