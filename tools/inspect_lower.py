@@ -24,6 +24,7 @@ import stat
 import struct
 import sys
 import unicodedata
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -210,25 +211,36 @@ def recovery_bytes(written: str) -> bytes:
     return (number >> 4).to_bytes(32, "big")
 
 
-def slot_secret(slot: Info, secret: bytes) -> bytes:
+def slot_secret(slot: Info, passphrase: bytes, key: bytes) -> bytes:
     """S of section 4; the limits are checked before any work."""
-    if slot["kind"] == "recovery":
-        return secret
+    if slot["kind"] not in ("passphrase", "passphrase+key-file"):
+        return key
     kdf = slot["kdf"]
     require(kdf["alg"] == "argon2id", f"slot: unknown kdf {kdf['alg']!r}")
     for name, (low, high) in ARGON2_LIMITS.items():
         require(low <= kdf[name] <= high, f"slot: {name} is outside of its limits")
     salt = unb64(kdf["salt"], "slot salt", 16)
-    return hash_secret_raw(secret, salt, kdf["passes"], kdf["memory_kib"], kdf["lanes"], 32, Type.ID, 0x13)
+    return hash_secret_raw(passphrase, salt, kdf["passes"], kdf["memory_kib"], kdf["lanes"], 32, Type.ID, 0x13) + key
 
 
-def open_slot(config: Config, slot: Info, secret: bytes) -> tuple[bytes, bytes] | None:
+def key_file_bytes(raw: bytes) -> bytes:
+    """The 32 bytes of a key file (section 4)."""
+    found = re.fullmatch(rb"cloakfs-key-file 1 ([\w-]{43}) ([0-9a-f]{8})\r?\n?", raw)
+    require(found is not None, "key file: not the form of one")
+    assert found is not None
+    key = unb64(found[1].decode(), "key file", 32)
+    require(b"%08x" % zlib.crc32(key) == found[2], "key file: damaged")
+    return key
+
+
+def open_slot(config: Config, slot: Info, passphrase: bytes, key: bytes) -> tuple[bytes, bytes] | None:
     """The root key and the authenticator from one slot, None if the secret is not this slot's (section 4)."""
     binding = config.id("volume_id") + unb64(slot["id"], "slot id", 8)
-    derived = HKDF(SHA256(), 64, binding, b"cloakfs/1 slot").derive(slot_secret(slot, secret))
+    derived = HKDF(SHA256(), 64, binding, b"cloakfs/1 slot").derive(slot_secret(slot, passphrase, key))
     if not hmac.compare_digest(derived[32:], unb64(slot["commit"], "slot commit", 32)):
         return None
-    bound = hashlib.sha256(canonical({name: slot[name] for name in ("kdf", "kind", "pub")})).digest()
+    clear = {name: slot[name] for name in ("data", "kdf", "kind", "pub") if name in slot}
+    bound = hashlib.sha256(canonical(clear)).digest()
     esk = unb64(slot["esk"], "slot esk", 12 + 128 + 16)
     private = sealed_open(derived[:32], b"cloakfs/1 esk" + binding + bound, esk, "slot esk")
     seed, curve, authenticator = private[:64], private[64:96], private[96:]
@@ -531,12 +543,12 @@ class Volume:
 
     def unlock(self, configs: list[Config]) -> tuple[Config, Keys]:
         """The first copy, by falling seq, that unlocks and has a right MAC (sections 3 and 4)."""
-        kind, secret = read_secret(self.args)
+        kind, *secret = read_secret(self.args)
         for config in configs:
             check_readable(config)
             for number, slot in enumerate(config.fields["slots"]):
                 with self.guard(self.root / f"slot {number}"):
-                    opened = open_slot(config, slot, secret) if slot["kind"] == kind else None
+                    opened = open_slot(config, slot, *secret) if slot["kind"] == kind else None
                     if opened is not None:
                         keys = Keys(opened[0], config)
                         check_auth(config, slot, *opened)
@@ -797,12 +809,15 @@ def cut_field(data: bytes, size: int) -> tuple[bytes, bytes]:
 # Command line
 
 
-def read_secret(args: argparse.Namespace) -> tuple[str, bytes]:
-    """The kind of the secret and its bytes (section 4)."""
+def read_secret(args: argparse.Namespace) -> tuple[str, bytes, bytes]:
+    """The kind of the secret, a passphrase, and 32 bytes of a key; one of them can be empty (section 4)."""
     if args.recovery_file:
-        return "recovery", recovery_bytes(args.recovery_file.read_text("ascii", "replace"))
+        return "recovery", b"", recovery_bytes(args.recovery_file.read_text("ascii", "replace"))
+    key = key_file_bytes(args.key_file.read_bytes()) if args.key_file else b""
+    if key and not args.passphrase_file:
+        return "key-file", b"", key
     raw = args.passphrase_file.read_bytes() if args.passphrase_file else untext(getpass.getpass("Passphrase: "))
-    return "passphrase", passphrase_bytes(raw)
+    return ("passphrase+key-file" if key else "passphrase"), passphrase_bytes(raw), key
 
 
 def find_root(path: Path) -> Path:
@@ -878,6 +893,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     key = parser.add_mutually_exclusive_group()
     key.add_argument("--passphrase-file", type=Path, metavar="F")
     key.add_argument("--recovery-file", type=Path, metavar="F")
+    parser.add_argument("--key-file", type=Path, metavar="F", help="alone, or with --passphrase-file")
     key.add_argument("--no-key", action="store_true", help="show only what is visible without a key")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--content", action="store_true", help="write the plain content to standard output")

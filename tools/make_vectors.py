@@ -607,9 +607,9 @@ def config_vectors(old: Json) -> Json:
                     SlotKind.PASSPHRASE,
                     "Müller, desk",
                     slots.new_argon2id(memory_kib=limits.KDF_MEMORY_KIB_MIN, passes=limits.KDF_PASSES_MIN, lanes=1),
-                    slots.passphrase_bytes(PASSPHRASE),
+                    slots.SlotSecret(passphrase=slots.passphrase_bytes(PASSPHRASE)),
                 ),
-                (SlotKind.RECOVERY, "", Kdf(KdfAlg.NONE), RECOVERY_KEY),
+                (SlotKind.RECOVERY, "", Kdf(KdfAlg.NONE), slots.SlotSecret(key=RECOVERY_KEY)),
             )
         ]
         epochs = tuple(

@@ -1,6 +1,6 @@
 """Choosing the cost of Argon2id for this machine: about a second to unlock.
 
-Owns: the choice of memory, passes and lanes. Must not know: passphrases.
+Owns: the choice of memory, passes and lanes, and the options that fix them. Must not know: passphrases.
 
 Memory comes first (it is what makes guessing on graphics cards expensive): a quarter of the machine's, 1 GiB at
 most, as long as three passes take no more than 1.5 seconds; then passes are added until it takes a second.
@@ -8,16 +8,23 @@ most, as long as three passes take no more than 1.5 seconds; then passes are add
 
 from __future__ import annotations
 
+import functools
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
+import click
+
+from encfs.cli import options, output
 from encfs.core.slots import new_argon2id
 from encfs.crypto.kdf import argon2id
+from encfs.errors import UsageError
 from encfs.format.config import Kdf
-from encfs.format.limits import KDF_MEMORY_KIB_MIN, KDF_PASSES_MAX, KDF_PASSES_MIN
+from encfs.format.limits import KDF_MEMORY_KIB_MAX, KDF_MEMORY_KIB_MIN, KDF_PASSES_MAX, KDF_PASSES_MIN
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _TARGET: Final = 1.0
 _LIMIT: Final = 1.5
 _STEP_KIB: Final = KDF_MEMORY_KIB_MIN
@@ -31,6 +38,32 @@ class Calibrated:
 
     kdf: Kdf
     seconds: float | None
+
+
+def kdf_options(function: _F) -> _F:
+    """What fixes the cost, as the arguments ``memory_kib`` and ``passes``."""
+
+    @click.option("--kdf-memory", metavar="SIZE", type=options.Size(), help="Memory for Argon2id (64M to 4G).")
+    @click.option(
+        "--kdf-passes",
+        metavar="N",
+        type=click.IntRange(KDF_PASSES_MIN, KDF_PASSES_MAX),
+        help="Passes of Argon2id.",
+    )
+    @functools.wraps(function)
+    def collected(*, kdf_memory: int | None, kdf_passes: int | None, **rest: object) -> object:
+        return function(memory_kib=_memory_kib(kdf_memory), passes=kdf_passes, **rest)
+
+    return collected  # type: ignore[return-value]  # the same command, with other parameters
+
+
+def _memory_kib(size: int | None) -> int | None:
+    if size is None:
+        return None
+    kib = size // 1024
+    if not KDF_MEMORY_KIB_MIN <= kib <= KDF_MEMORY_KIB_MAX:
+        raise UsageError(f"--kdf-memory {output.human_size(size)}: it must be from 64M to 4G")
+    return kib
 
 
 def calibrate(*, memory_kib: int | None = None, passes: int | None = None) -> Calibrated:

@@ -9,33 +9,27 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import click
 
-from encfs.cli import options, output, progress, strength, terminal
+from encfs.cli import calibration, new_passphrase, options, output, progress, terminal
 from encfs.cli.calibration import Calibrated, calibrate
+from encfs.cli.new_passphrase import Wanted
 from encfs.cli.recovery_key import prove, write_file
-from encfs.cli.secrets import SecretOptions, passphrase_options, secret_from_options
-from encfs.core.slots import passphrase_bytes
+from encfs.cli.secrets import SecretOptions, passphrase_options
 from encfs.crypto import rng
-from encfs.errors import ExitCode, NotEmptyError, UsageError, WeakPassphraseError
+from encfs.errors import ExitCode, NotEmptyError, UsageError
 from encfs.format.config import Config
 from encfs.format.limits import (
     CONFIG_NAME,
-    KDF_MEMORY_KIB_MAX,
-    KDF_MEMORY_KIB_MIN,
-    KDF_PASSES_MAX,
-    KDF_PASSES_MIN,
     LABEL_MAX,
     RECOVERY_KEY_SIZE,
 )
 from encfs.volume import Volume
 
 _CELL_SIZES: Final = {"4K": 4096, "16K": 16384, "64K": 65536}
-_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +63,7 @@ cloakfs create /srv/p.vault --passphrase-file /run/keys/p --recovery-out /media/
     help="Unit of encryption. 64K suits archives of large files that are written once.",
 )
 @click.option("--label", default="passphrase", show_default=True, help="Name of the passphrase; not secret.")
-@click.option("--kdf-memory", metavar="SIZE", type=options.Size(), help="Memory for Argon2id (64M to 4G).")
-@click.option(
-    "--kdf-passes",
-    metavar="N",
-    type=click.IntRange(KDF_PASSES_MIN, KDF_PASSES_MAX),
-    help="Passes of Argon2id.",
-)
+@calibration.kdf_options
 @click.option("--allow-weak", is_flag=True, help="Take the passphrase even if it is easy to guess.")
 @click.option("--no-recovery", is_flag=True, help="Make no recovery key.")
 @click.option("--recovery-out", metavar="FILE", help="Write the recovery key to a new file; show and ask nothing.")
@@ -86,8 +74,8 @@ def command(
     volume: str,
     cell_size: str,
     label: str,
-    kdf_memory: int | None,
-    kdf_passes: int | None,
+    memory_kib: int | None,
+    passes: int | None,
     secret: SecretOptions,
     allow_weak: bool,
     no_recovery: bool,
@@ -104,15 +92,17 @@ def command(
         volume=volume,
         cell_size=_CELL_SIZES[cell_size],
         label=label,
-        memory_kib=_memory_kib(kdf_memory),
-        passes=kdf_passes,
+        memory_kib=memory_kib,
+        passes=passes,
         secret=secret,
         allow_weak=allow_weak,
         no_recovery=no_recovery,
         recovery_out=recovery_out,
     )
     _check(wishes)
-    passphrase = _new_passphrase(wishes)
+    passphrase = new_passphrase.choose(
+        Wanted(volume=wishes.volume, label=wishes.label, secret=wishes.secret, allow_weak=wishes.allow_weak)
+    )
     with progress.activity("Measuring this machine, to make guessing slow"):
         cost = calibrate(memory_kib=wishes.memory_kib, passes=wishes.passes)
     recovery_key = None if wishes.no_recovery else rng.random_bytes(RECOVERY_KEY_SIZE)
@@ -121,15 +111,6 @@ def command(
     config = _make(wishes, passphrase, cost, recovery_key)
     (_print_json if as_json else _print_text)(wishes, config, cost)
     return ExitCode.OK
-
-
-def _memory_kib(size: int | None) -> int | None:
-    if size is None:
-        return None
-    kib = size // 1024
-    if not KDF_MEMORY_KIB_MIN <= kib <= KDF_MEMORY_KIB_MAX:
-        raise UsageError(f"--kdf-memory {output.human_size(size)}: it must be from 64M to 4G")
-    return kib
 
 
 def _check(wishes: _Wishes) -> None:
@@ -184,55 +165,6 @@ def _check_recovery_out(path: str, volume: str) -> None:
         return
     if not stat.S_ISCHR(mode):
         raise NotEmptyError(f"{output.printable(path)}: this exists already", hint="Nothing is ever overwritten.")
-
-
-# -- passphrase ------------------------------------------------------------------------------------------------
-
-
-def _new_passphrase(wishes: _Wishes) -> bytes:
-    """The passphrase from its option, or asked for twice.
-
-    Raises:
-        WeakPassphraseError: it is too easy to guess, and that is not allowed.
-        UsageError: what was typed the second time was never the same.
-    """
-    if not wishes.secret.asks:
-        secret = secret_from_options(wishes.secret).value
-        _check_strength(secret, wishes, output.warn)
-        return secret
-    terminal.tell(
-        f"Choose a passphrase for {output.printable(wishes.volume)}: {strength.ENOUGH_CHARACTERS} characters or more,\n"
-        "such as four or five unrelated words. It is not shown while you type."
-    )
-    for last in (False,) * (_TRIES - 1) + (True,):
-        try:
-            secret = _typed_twice(wishes)
-        except (UsageError, WeakPassphraseError) as exc:
-            if last:
-                raise
-            terminal.complain(exc)
-        else:
-            return secret
-    raise AssertionError("internal error: the last try neither returned nor raised")
-
-
-def _typed_twice(wishes: _Wishes) -> bytes:
-    secret = passphrase_bytes(terminal.ask_hidden("New passphrase: "))
-    _check_strength(secret, wishes, lambda text: terminal.tell(f"Warning: {text}."))
-    if passphrase_bytes(terminal.ask_hidden("The same again: ")) != secret:
-        raise UsageError("the two are not the same")
-    return secret
-
-
-def _check_strength(secret: bytes, wishes: _Wishes, warn: Callable[[str], None]) -> None:
-    about = [os.path.basename(os.path.abspath(wishes.volume)), wishes.label, os.environ.get("USER", "")]
-    try:
-        strength.check(secret, about=about)
-    except WeakPassphraseError as exc:
-        if not wishes.allow_weak:
-            exc.hint += " (--allow-weak takes it all the same.)"
-            raise
-        warn(str(exc))
 
 
 # -- making it -------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "mount": "Unlock a volume and show its files at a mount point.",
     "lock": "Unmount, write everything to the disk, drop the keys.",
     "status": "Tell what is mounted, and what a volume is made of.",
+    "key": "Show, add, change and remove what opens a volume.",
     "cat": "Write one file of a volume to standard output.",
     "export": "Copy files out of a volume, without a mount.",
     "accept": "Take older state, such as a restored backup, on purpose.",

@@ -22,7 +22,9 @@ _OF_OTHERS: Final = frozenset(
     | {"async", "atime", "diratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime"}
     | {"loud", "silent", "mand", "nomand", "default_permissions", "helper", "fsname", "subtype"}
 )
-_WITH_VALUE: Final = frozenset({"passphrase-file", "passphrase-fd", "passphrase-command", "recovery-file", "log"})
+_WITH_VALUE: Final = frozenset(
+    {"passphrase-file", "passphrase-fd", "passphrase-command", "key-file", "recovery-file", "log"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def _secret(values: dict[str, str]) -> SecretOptions:
         passphrase_file=values.get("passphrase-file"),
         passphrase_fd=None if fd is None else int(fd),
         passphrase_command=values.get("passphrase-command"),
+        key_file=values.get("key-file"),
         recovery_file=values.get("recovery-file"),
     )
 

@@ -1,8 +1,8 @@
-"""Where passphrases and recovery keys come from, and unlocking a volume with them.
+"""Where passphrases, key files and recovery keys come from, and unlocking a volume with them.
 
-Owns: the options ``--passphrase-file``, ``--passphrase-fd``, ``--passphrase-command``, ``--recovery-file`` and
-``--recovery``, and the prompt that stands in for them. Must not know: how a secret becomes a key (FORMAT.md
-section 4 is in ``encfs.core.slots``).
+Owns: the options ``--passphrase-file``, ``--passphrase-fd``, ``--passphrase-command``, ``--key-file``,
+``--recovery-file`` and ``--recovery``, and the prompt that stands in for them. Must not know: how a secret becomes a
+key (FORMAT.md section 4 is in ``encfs.core.slots``).
 
 Rules: an option given means that nothing is asked. No secret is ever in a message, an argument or the environment.
 """
@@ -15,15 +15,16 @@ import os
 import shlex
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import click
 
 from encfs.cli import output, progress, terminal
 from encfs.core.slots import passphrase_bytes, passphrase_from_raw
+from encfs.core.sources import KnownSecret, UnlockSource
 from encfs.errors import (
     CloakfsError,
     DataError,
@@ -34,11 +35,13 @@ from encfs.errors import (
     WrongSecretError,
 )
 from encfs.format.config import Config, SlotKind
+from encfs.format.key_file import decode_key_file
 from encfs.format.recovery_key import GROUPS, decode_recovery_key
 from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume, read_config
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_R = TypeVar("_R")
 _SECRET_MAX: Final = 1 << 16
 _TRIES: Final = 3
 _GROUP_SIZE: Final = 5
@@ -47,17 +50,11 @@ _SCRIPT_HINT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """What opens a slot: passphrase bytes, or the 32 bytes of a recovery key."""
-
-    value: bytes = field(repr=False)
-    kind: SlotKind = SlotKind.PASSPHRASE
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretOptions:
     """Where the secret shall come from. With nothing given it is asked for.
+
+    A key file opens a volume alone, or together with a passphrase, as the volume's slots want it.
 
     Raises:
         UsageError: more than one source is given.
@@ -66,6 +63,7 @@ class SecretOptions:
     passphrase_file: str | None = None
     passphrase_fd: int | None = None
     passphrase_command: str | None = None
+    key_file: str | None = None
     recovery_file: str | None = None
     recovery: bool = False
 
@@ -79,16 +77,18 @@ class SecretOptions:
         ]
         if sum(given) > 1:
             raise UsageError("there is more than one source of the passphrase or recovery key", hint="Give only one.")
+        if self.key_file is not None and (self.recovery or self.recovery_file is not None):
+            raise UsageError("a recovery key opens the volume without a key file", hint="Give only one.")
+
+    @property
+    def has_passphrase(self) -> bool:
+        """Whether one of the sources of a passphrase is given."""
+        return not (self.passphrase_file is None and self.passphrase_fd is None and self.passphrase_command is None)
 
     @property
     def asks(self) -> bool:
-        """Whether a person has to answer."""
-        return (
-            self.passphrase_file is None
-            and self.passphrase_fd is None
-            and self.passphrase_command is None
-            and self.recovery_file is None
-        )
+        """Whether a person certainly has to answer."""
+        return not self.has_passphrase and self.key_file is None and self.recovery_file is None
 
     @property
     def given(self) -> bool:
@@ -110,6 +110,7 @@ def passphrase_options(function: _F) -> _F:
             passphrase_file=passphrase_file,
             passphrase_fd=passphrase_fd,
             passphrase_command=passphrase_command,
+            key_file=_text(rest.pop("key_file", None)),
             recovery_file=_text(rest.pop("recovery_file", None)),
             recovery=bool(rest.pop("recovery", False)),
         )
@@ -123,8 +124,9 @@ def _text(value: object) -> str | None:
 
 
 def secret_options(function: _F) -> _F:
-    """The sources of a passphrase or a recovery key, collected into the argument ``secret``."""
+    """The sources of a passphrase, key file or recovery key, collected into the argument ``secret``."""
     options = passphrase_options(function)
+    options = click.option("--key-file", metavar="FILE", help="Use a key file, alone or with the passphrase.")(options)
     options = click.option("--recovery", is_flag=True, help="Ask for the recovery key, not the passphrase.")(options)
     return click.option("--recovery-file", metavar="FILE", help="Use the recovery key in a file.")(options)
 
@@ -139,26 +141,52 @@ def require_source(options: SecretOptions) -> None:
         terminal.require("the recovery key" if options.recovery else "the passphrase", hint=_SCRIPT_HINT)
 
 
-def secret_from_options(options: SecretOptions) -> Secret:
-    """The secret from the source that was given.
+def given_sources(options: SecretOptions, kinds: Collection[str]) -> list[KnownSecret]:
+    """What the options give for a volume that has slots of these kinds: each may open it, in this order.
+
+    With a key file alone it is what opens a slot of its own; whether a passphrase has to be asked for as well is seen
+    when it does not.
 
     Raises:
-        UsageError: it is empty, too long, or not a recovery key.
+        UsageError: it is empty, too long, or not a recovery key or key file.
         UnlockError: the command failed.
         OSError: the file or descriptor cannot be read.
     """
     if options.recovery_file is not None:
-        return Secret(_recovery_key_in(options.recovery_file), SlotKind.RECOVERY)
+        return [KnownSecret.of(SlotKind.RECOVERY, _recovery_key_in(options.recovery_file))]
+    key = None if options.key_file is None else decode_key_file(read_file(options.key_file))
+    if not options.has_passphrase:
+        assert key is not None
+        return [KnownSecret.of(SlotKind.KEY_FILE, key)]
+    passphrase = passphrase_from_options(options)
+    if key is None:
+        return [KnownSecret.of(SlotKind.PASSPHRASE, passphrase)]
+    both = KnownSecret(SlotKind.PASSPHRASE_AND_KEY_FILE, passphrase, key)
+    alone = KnownSecret.of(SlotKind.KEY_FILE, key)
+    return [both, alone] if SlotKind.KEY_FILE in kinds else [both]
+
+
+def passphrase_from_options(options: SecretOptions) -> bytes:
+    """The bytes of a passphrase from its file, descriptor or command.
+
+    Raises:
+        UsageError, UnlockError, OSError: as :func:`given_sources`.
+    """
     if options.passphrase_file is not None:
-        return Secret(passphrase_from_raw(_read_file(options.passphrase_file)))
+        return passphrase_from_raw(read_file(options.passphrase_file))
     if options.passphrase_fd is not None:
-        return Secret(passphrase_from_raw(_read_fd(options.passphrase_fd)))
+        return passphrase_from_raw(_read_fd(options.passphrase_fd))
     if options.passphrase_command is not None:
-        return Secret(passphrase_from_raw(_run(options.passphrase_command)))
-    raise AssertionError("internal error: no source of a secret is given")
+        return passphrase_from_raw(_run(options.passphrase_command))
+    raise AssertionError("internal error: no source of a passphrase is given")
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """The content of a file that holds a secret; a warning if others can read it.
+
+    Raises:
+        UsageError: it is longer than any secret. OSError: it cannot be read.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         info = os.fstat(fd)
@@ -185,7 +213,7 @@ def _read_all(fd: int, name: str) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > _SECRET_MAX:
-            raise UsageError(f"{output.printable(name)}: longer than 64 KiB, so this is no passphrase")
+            raise UsageError(f"{output.printable(name)}: longer than 64 KiB, so this is no passphrase or key")
     return b"".join(pieces)
 
 
@@ -215,7 +243,7 @@ def _run(command: str) -> bytes:
 
 
 def _recovery_key_in(path: str) -> bytes:
-    text = _read_file(path).decode("utf-8", "replace")
+    text = read_file(path).decode("utf-8", "replace")
     return decode_recovery_key(" ".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
 
 
@@ -237,12 +265,16 @@ def ask_recovery_key(prompt: str) -> bytes:
     return decode_recovery_key(typed)
 
 
-def _ask(options: SecretOptions, path: str) -> Secret:
+def _ask(options: SecretOptions, path: str, key: bytes | None) -> KnownSecret:
+    """What somebody types; ``key``: of the key file that goes with the passphrase."""
     if not options.recovery:
-        return Secret(passphrase_bytes(terminal.ask_hidden(f"Passphrase of {output.printable(path)}: ")))
+        passphrase = passphrase_bytes(terminal.ask_hidden(f"Passphrase of {output.printable(path)}: "))
+        if key is not None:
+            return KnownSecret(SlotKind.PASSPHRASE_AND_KEY_FILE, passphrase, key)
+        return KnownSecret.of(SlotKind.PASSPHRASE, passphrase)
     with terminal.private_screen():
         terminal.tell(f"Recovery key of {output.printable(path)}, all {GROUPS} groups. Case and dashes do not matter.")
-        return Secret(ask_recovery_key("  groups: "), SlotKind.RECOVERY)
+        return KnownSecret.of(SlotKind.RECOVERY, ask_recovery_key("  groups: "))
 
 
 @contextmanager
@@ -288,18 +320,40 @@ def unlock_with_memory(
     path: str, options: SecretOptions, *, read_only: bool, mountpoint: str = ""
 ) -> tuple[Volume, HostFreshness]:
     """:func:`unlock`, and what this host remembers of the volume."""
-    if not options.asks:
-        return _unlock(path, secret_from_options(options), read_only=read_only, mountpoint=mountpoint)
+    return try_sources(path, options, lambda source: _unlock(path, source, read_only=read_only, mountpoint=mountpoint))
+
+
+def try_sources(path: str, options: SecretOptions, attempt: Callable[[UnlockSource], _R]) -> _R:
+    """Call ``attempt`` with what the options give, or with what is typed (then with three tries).
+
+    Raises:
+        What the last attempt raises.
+        UsageError: the secret must be asked for, and there is nobody to ask.
+    """
     require_source(options)
+    key: bytes | None = None
+    if not options.asks:
+        kinds = {slot.kind for slot in config_of(path).slots}
+        *sources, last = given_sources(options, kinds)
+        for source in sources:
+            with suppress(WrongSecretError):
+                return attempt(source)
+        wants_more = SlotKind.PASSPHRASE_AND_KEY_FILE in kinds and not options.has_passphrase
+        if last.kind is not SlotKind.KEY_FILE or not wants_more:
+            return attempt(last)
+        with suppress(WrongSecretError):
+            return attempt(last)
+        terminal.require("the passphrase that goes with the key file", hint=_SCRIPT_HINT)
+        key = last.key
     for _ in range(_TRIES - 1):
         try:
-            return _unlock(path, _ask(options, path), read_only=read_only, mountpoint=mountpoint)
+            return attempt(_ask(options, path, key))
         except (WrongSecretError, UsageError) as exc:
             terminal.tell(f"{exc}.")
-    return _unlock(path, _ask(options, path), read_only=read_only, mountpoint=mountpoint)
+    return attempt(_ask(options, path, key))
 
 
-def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> tuple[Volume, HostFreshness]:
+def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str) -> tuple[Volume, HostFreshness]:
     with about(path), progress.activity("Unlocking") as shown:
 
         def recovering(_phase: str, count: int) -> None:
@@ -309,8 +363,7 @@ def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> t
         try:
             volume = Volume.unlock(
                 os.fsencode(path),
-                secret.value,
-                secret.kind,
+                source,
                 read_only=read_only,
                 mountpoint=os.fsencode(mountpoint),
                 progress=recovering,
@@ -324,6 +377,8 @@ def _unlock(path: str, secret: Secret, *, read_only: bool, mountpoint: str) -> t
         finally:
             for problem in memory.problems:
                 output.warn(problem)
+    if volume.slot is not None:
+        memory.slot_used(volume.slot.id)
     if memory.state == "lost":
         output.warn("this host's memory of the volume is lost, so older state would not be noticed this time")
     if volume.rollback is not None:

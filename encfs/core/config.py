@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from encfs.core.keys import KeyRing, unwrap_epoch, wrap_epoch
 from encfs.core.slots import OpenedSlot, check_authenticator, open_slot
+from encfs.core.sources import UnlockSource
 from encfs.crypto import kdf, rng
 from encfs.crypto.kdf import Label
 from encfs.crypto.suite import Suite, suite_named
@@ -24,7 +25,7 @@ from encfs.errors import (
     WrongSecretError,
 )
 from encfs.format import limits
-from encfs.format.config import Config, Epoch, Slot, SlotKind, assemble, parse_config, signed_bytes, split
+from encfs.format.config import Config, Epoch, Slot, assemble, parse_config, signed_bytes, split
 from encfs.units import DirId, VolumeId
 
 
@@ -34,12 +35,14 @@ class UnlockedConfig:
 
     Attributes:
         digest: SHA-256 of the bytes that were read; empty for a config that was just made.
+        slot: which slot opened it; None for a config that was just made.
     """
 
     config: Config
     root_key: bytes = field(repr=False)
     ring: KeyRing
     digest: bytes = b""
+    slot: Slot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +98,12 @@ def read_copy(raw: bytes) -> Config:
     return _read(raw).config
 
 
-def unlock(copies: Sequence[bytes], secret: bytes, kind: SlotKind) -> UnlockedConfig:
+def unlock(copies: Sequence[bytes], source: UnlockSource) -> UnlockedConfig:
     """Open the volume with the first copy, in order of falling ``seq``, that unlocks with a right MAC.
 
     Args:
         copies: the bytes of each copy that could be read.
-        secret: the passphrase bytes, or the 32 bytes of the recovery key.
-        kind: which slots are tried.
+        source: what opens it; the slots of its kind are tried.
 
     Raises:
         NotAVolumeError: there is no copy.
@@ -111,6 +113,7 @@ def unlock(copies: Sequence[bytes], secret: bytes, kind: SlotKind) -> UnlockedCo
         SlotDamagedError: a slot does, but does not open.
         ConfigForgedError: a slot opens, but the MAC is wrong.
         MemoryShortError: the derivation needs more memory than is free.
+        UnlockError: whoever keeps the secret does not give it.
     """
     if not copies:
         raise NotAVolumeError("there is no volume here")
@@ -119,7 +122,7 @@ def unlock(copies: Sequence[bytes], secret: bytes, kind: SlotKind) -> UnlockedCo
     usable = _usable(copies)
     for copy in usable:
         try:
-            unlocked = _unlock_copy(copy, secret, kind, rejected)
+            unlocked = _unlock_copy(copy, source, rejected)
         except (ConfigForgedError, SlotDamagedError, ConfigDamagedError) as exc:
             # Of two failures the graver one is told; the secret was right in each.
             if failure is None or isinstance(exc, ConfigForgedError):
@@ -129,7 +132,7 @@ def unlock(copies: Sequence[bytes], secret: bytes, kind: SlotKind) -> UnlockedCo
                 return unlocked
     if failure is not None:
         raise failure
-    raise _wrong_secret(usable, kind)
+    raise _wrong_secret(usable, source)
 
 
 def _usable(copies: Sequence[bytes]) -> list[_Copy]:
@@ -157,16 +160,17 @@ def _read(raw: bytes) -> _Copy:
         raise _damaged() from exc
 
 
-def _unlock_copy(
-    copy: _Copy, secret: bytes, kind: SlotKind, rejected: set[tuple[VolumeId, Slot]]
-) -> UnlockedConfig | None:
+def _unlock_copy(copy: _Copy, source: UnlockSource, rejected: set[tuple[VolumeId, Slot]]) -> UnlockedConfig | None:
     """Try the slots of one copy; None if the secret is not any slot's."""
     config = copy.config
     suite = suite_named(config.suite)
     damaged: SlotDamagedError | None = None
     for slot in config.slots:
         # The second copy is mostly the same: a slow derivation is not done twice.
-        if slot.kind is not kind or (config.volume_id, slot) in rejected:
+        if slot.kind != source.kind or (config.volume_id, slot) in rejected:
+            continue
+        secret = source.secret_for(slot)
+        if secret is None:
             continue
         try:
             opened = open_slot(suite, config.volume_id, config.rk_id, slot, secret)
@@ -200,14 +204,13 @@ def _verified(suite: Suite, copy: _Copy, slot: Slot, opened: OpenedSlot) -> Unlo
         raise ConfigDamagedError("a key in the config does not open") from exc
     active = next(entry.epoch for entry in config.epochs if entry.active)
     ring = KeyRing(suite=suite, volume_id=config.volume_id, epochs=keys, active=active)
-    return UnlockedConfig(config, root_key, ring, suite.digest(copy.signed + copy.mac))
+    return UnlockedConfig(config, root_key, ring, suite.digest(copy.signed + copy.mac), slot)
 
 
-def _wrong_secret(usable: Sequence[_Copy], kind: SlotKind) -> WrongSecretError:
-    noun = "passphrase" if kind is SlotKind.PASSPHRASE else "recovery key"
-    if not any(slot.kind is kind for copy in usable for slot in copy.config.slots):
-        return WrongSecretError(f"this volume has no {noun}")
-    return WrongSecretError(f"the {noun} is wrong")
+def _wrong_secret(usable: Sequence[_Copy], source: UnlockSource) -> WrongSecretError:
+    if not any(slot.kind == source.kind for copy in usable for slot in copy.config.slots):
+        return WrongSecretError(f"this volume has no {source.noun}")
+    return WrongSecretError(f"the {source.noun} is wrong")
 
 
 def _mac(suite: Suite, root_key: bytes, signed: bytes) -> bytes:

@@ -18,10 +18,23 @@ from encfs.crypto.kdf import Label, constant_time_equal
 from encfs.crypto.suite import Suite
 from encfs.errors import AuthenticationError, FormatError, SlotDamagedError, UsageError, WrongSecretError
 from encfs.format import limits
-from encfs.format.config import Kdf, KdfAlg, Slot, SlotKind, slot_binding
+from encfs.format.config import Kdf, KdfAlg, Slot, slot_binding
 from encfs.units import VolumeId
 
 _KEK_SIZE: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSecret:
+    """What a slot is made with and opened with. The repr shows neither.
+
+    Attributes:
+        passphrase: its bytes (:func:`passphrase_bytes`); empty for a kind without one.
+        key: 32 bytes; empty for a kind that has a passphrase only.
+    """
+
+    passphrase: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +60,17 @@ def make_slot(
     volume_id: VolumeId,
     rk_id: bytes,
     root_key: bytes,
-    kind: SlotKind,
+    kind: str,
     label: str,
     created: int,
     kdf: Kdf,
-    secret: bytes,
+    secret: SlotSecret,
+    data: bytes = b"",
 ) -> Slot:
-    """A new slot that opens with ``secret``: the passphrase bytes, or the 32 bytes of the recovery key.
+    """A new slot that opens with ``secret``.
 
     Raises:
-        FormatError: the label is too long, or ``kdf`` does not fit ``kind``.
+        FormatError: the label or ``data`` is too long, or ``kdf`` does not fit ``kind``.
         MemoryShortError: the derivation needs more memory than is free.
     """
     slot_id = rng.random_bytes(limits.SLOT_ID_SIZE)
@@ -71,7 +85,9 @@ def make_slot(
         kdf=kdf,
         pub=pub,
         commit=commit,
-        esk=suite.seal(kek, _esk_aad(suite, volume_id, slot_id, slot_binding(kdf, kind, pub)), private + authenticator),
+        esk=suite.seal(
+            kek, _esk_aad(suite, volume_id, slot_id, slot_binding(kdf, kind, pub, data)), private + authenticator
+        ),
         erk=seal_root_key(
             suite,
             volume_id=volume_id,
@@ -84,6 +100,7 @@ def make_slot(
         auth=seal_authenticator(
             suite, volume_id=volume_id, slot_id=slot_id, root_key=root_key, authenticator=authenticator
         ),
+        data=data,
     )
 
 
@@ -136,7 +153,7 @@ def check_authenticator(suite: Suite, volume_id: VolumeId, slot: Slot, opened: O
         raise _damaged()
 
 
-def open_slot(suite: Suite, volume_id: VolumeId, rk_id: bytes, slot: Slot, secret: bytes) -> OpenedSlot:
+def open_slot(suite: Suite, volume_id: VolumeId, rk_id: bytes, slot: Slot, secret: SlotSecret) -> OpenedSlot:
     """The root key and the authenticator. ``check_authenticator`` is for later, when the MAC is right.
 
     Raises:
@@ -146,8 +163,8 @@ def open_slot(suite: Suite, volume_id: VolumeId, rk_id: bytes, slot: Slot, secre
     """
     kek, commit = _derive(suite, volume_id, slot.id, slot.kdf, secret)
     if not constant_time_equal(commit, slot.commit):
-        raise WrongSecretError("the passphrase or recovery key is wrong")
-    binding = slot_binding(slot.kdf, slot.kind, slot.pub)
+        raise WrongSecretError("this does not open the slot")
+    binding = slot_binding(slot.kdf, slot.kind, slot.pub, slot.data)
     try:
         opened = suite.unseal(kek, _esk_aad(suite, volume_id, slot.id, binding), slot.esk)
         private, authenticator = opened[: -limits.AUTHENTICATOR_SIZE], opened[-limits.AUTHENTICATOR_SIZE :]
@@ -193,12 +210,15 @@ def _not_empty(secret: bytes) -> bytes:
     return secret
 
 
-def _derive(suite: Suite, volume_id: VolumeId, slot_id: bytes, kdf: Kdf, secret: bytes) -> tuple[bytes, bytes]:
+def _derive(suite: Suite, volume_id: VolumeId, slot_id: bytes, kdf: Kdf, secret: SlotSecret) -> tuple[bytes, bytes]:
     """KEK and commitment."""
+    slow = b""
     if kdf.alg is KdfAlg.ARGON2ID:
-        secret = suite.argon2id(secret, salt=kdf.salt, memory_kib=kdf.memory_kib, passes=kdf.passes, lanes=kdf.lanes)
+        slow = suite.argon2id(
+            secret.passphrase, salt=kdf.salt, memory_kib=kdf.memory_kib, passes=kdf.passes, lanes=kdf.lanes
+        )
     keys = suite.extract_expand(
-        salt=volume_id + slot_id, ikm=secret, info=Label.SLOT, length=_KEK_SIZE + limits.COMMIT_SIZE
+        salt=volume_id + slot_id, ikm=slow + secret.key, info=Label.SLOT, length=_KEK_SIZE + limits.COMMIT_SIZE
     )
     return keys[:_KEK_SIZE], keys[_KEK_SIZE:]
 
@@ -217,6 +237,6 @@ def _auth_aad(volume_id: VolumeId, slot_id: bytes) -> bytes:
 
 def _damaged() -> SlotDamagedError:
     return SlotDamagedError(
-        "the passphrase or recovery key is right, but its slot in the config is damaged",
-        hint="Use another passphrase or the recovery key, or restore the config from a backup.",
+        "the passphrase or key is right, but its slot in the config is damaged",
+        hint="Use another passphrase or key, or the recovery key, or restore the config from a backup.",
     )

@@ -23,15 +23,22 @@ from encfs.units import DirId, VolumeId
 _FIRST_LINE: Final = b"cloakfs-volume %d\n" % limits.FORMAT_VERSION
 _ANY_FIRST_LINE: Final = re.compile(rb"cloakfs-volume ([1-9][0-9]{0,8})\n")
 _LAST_LINE: Final = re.compile(rb"mac ([A-Za-z0-9_-]{43}) sum ([A-Za-z0-9_-]{22})\n")
+_KIND: Final = re.compile(r"[a-z0-9][a-z0-9+-]{0,31}")
 _T = TypeVar("_T")
 _NEWER_HINT: Final = "Open it with a newer cloakfs."
 
 
 class SlotKind(StrEnum):
-    """What opens a slot."""
+    """What opens a slot: the kinds that section 4 names. There can be others, which this version cannot open."""
 
     PASSPHRASE = "passphrase"  # noqa: S105 - a kind, not a secret
+    KEY_FILE = "key-file"
+    PASSPHRASE_AND_KEY_FILE = "passphrase+key-file"  # noqa: S105 - the same
     RECOVERY = "recovery"
+
+
+_KNOWN: Final = frozenset(SlotKind)
+_WITH_PASSPHRASE: Final = frozenset({SlotKind.PASSPHRASE, SlotKind.PASSPHRASE_AND_KEY_FILE})
 
 
 class KdfAlg(StrEnum):
@@ -73,8 +80,10 @@ class Slot:
     """One way to open the volume.
 
     Attributes:
+        kind: a :class:`SlotKind`, or the name of a kind that is unknown here.
         label: what the user calls it; not secret.
         created: seconds since 1970.
+        data: what the kind needs to find its secret again, such as that secret sealed for a token; not secret.
         pub: the slot's public key.
         commit: tells whether a secret is this slot's.
         esk: the sealed private key and slot authenticator.
@@ -86,7 +95,7 @@ class Slot:
     """
 
     id: bytes
-    kind: SlotKind
+    kind: str
     label: str
     created: int
     kdf: Kdf
@@ -95,10 +104,15 @@ class Slot:
     esk: bytes = field(repr=False)
     erk: bytes = field(repr=False)
     auth: bytes = field(repr=False)
+    data: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        if (self.kdf.alg is KdfAlg.ARGON2ID) is not (self.kind is SlotKind.PASSPHRASE):
+        if not _KIND.fullmatch(self.kind):
+            raise FormatError("the kind of a slot is no name of one")
+        if (self.kdf.alg is KdfAlg.ARGON2ID) is not (self.kind in _WITH_PASSPHRASE):
             raise FormatError("the kind of a slot and its key derivation do not fit")
+        if len(self.data) > limits.SLOT_DATA_MAX or (self.data and self.kind in _KNOWN):
+            raise FormatError("a slot has data that its kind does not have")
         if (
             len(self.id) != limits.SLOT_ID_SIZE
             or len(self.pub) != limits.PUBLIC_KEY_SIZE
@@ -281,9 +295,9 @@ def parse_config(signed: bytes) -> Config:
     return config
 
 
-def slot_binding(kdf: Kdf, kind: SlotKind, pub: bytes) -> bytes:
+def slot_binding(kdf: Kdf, kind: str, pub: bytes, data: bytes = b"") -> bytes:
     """B of section 4: the clear fields of a slot that its sealed private key is bound to."""
-    return canonical_json({"kdf": _kdf_object(kdf), "kind": kind.value, "pub": _b64(pub)})
+    return canonical_json({**_data_object(data), "kdf": _kdf_object(kdf), "kind": str(kind), "pub": _b64(pub)})
 
 
 class _Fields:
@@ -304,6 +318,9 @@ class _Fields:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise FormatError("a field of the config is missing or has the wrong type")
         return value
+
+    def has(self, name: str) -> bool:
+        return name in self._values
 
     def integer(self, name: str) -> int:
         return self._take(name, int)
@@ -346,13 +363,10 @@ def _names(values: Sequence[object]) -> tuple[str, ...]:
 
 
 def _parse_slot(fields: _Fields) -> Slot:
-    try:
-        kind = SlotKind(fields.text("kind"))
-    except ValueError as exc:
-        raise FormatError("a slot is of an unknown kind") from exc
+    kind = fields.text("kind")
     slot = Slot(
         id=fields.base64("id"),
-        kind=kind,
+        kind=SlotKind(kind) if kind in _KNOWN else kind,
         label=fields.text("label"),
         created=fields.integer("created"),
         kdf=_parse_kdf(fields.object("kdf")),
@@ -361,9 +375,19 @@ def _parse_slot(fields: _Fields) -> Slot:
         esk=fields.base64("esk"),
         erk=fields.base64("erk"),
         auth=fields.base64("auth"),
+        data=_parse_data(fields),
     )
     fields.finish()
     return slot
+
+
+def _parse_data(fields: _Fields) -> bytes:
+    if not fields.has("data"):
+        return b""
+    data = fields.base64("data")
+    if not data:
+        raise FormatError("a slot spells out that it has no data")
+    return data
 
 
 def _parse_kdf(fields: _Fields) -> Kdf:
@@ -419,8 +443,9 @@ def _config_object(config: Config) -> dict[str, object]:
 
 def _slot_object(slot: Slot) -> dict[str, object]:
     return {
+        **_data_object(slot.data),
         "id": _b64(slot.id),
-        "kind": slot.kind.value,
+        "kind": str(slot.kind),
         "label": slot.label,
         "created": slot.created,
         "kdf": _kdf_object(slot.kdf),
@@ -430,6 +455,11 @@ def _slot_object(slot: Slot) -> dict[str, object]:
         "erk": _b64(slot.erk),
         "auth": _b64(slot.auth),
     }
+
+
+def _data_object(data: bytes) -> dict[str, object]:
+    """Left out where there is none, so that a config has one spelling."""
+    return {"data": _b64(data)} if data else {}
 
 
 def _kdf_object(kdf: Kdf) -> dict[str, object]:

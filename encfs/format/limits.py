@@ -37,6 +37,8 @@ KNOWN_RO_COMPAT: Final[frozenset[str]] = frozenset()
 # Section 4: slots.
 SLOTS_MAX: Final = 64
 SLOT_ID_SIZE: Final = 8
+SLOT_DATA_MAX: Final = 4096
+KEY_FILE_KEY_SIZE: Final = 32
 LABEL_MAX: Final = 64
 KDF_SALT_SIZE: Final = 16
 KDF_MEMORY_KIB_MIN: Final = 65_536

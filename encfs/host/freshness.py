@@ -21,7 +21,7 @@ from encfs.crypto import kdf, rng
 from encfs.errors import RollbackError
 from encfs.format.limits import HOST_MAX, SESSIONS_KEPT
 from encfs.format.session import SessionRecord, SessionState
-from encfs.host.database import Database
+from encfs.host.database import Database, path_for
 from encfs.units import FileId, SessionId, VolumeId
 
 _GENERATION_MAX: Final = 2**62 - 1
@@ -42,6 +42,7 @@ _PROMOTE: Final = (
     " ON CONFLICT(key) DO UPDATE SET mark = max(mark, excluded.mark)"
 )
 _SESSION: Final = "INSERT INTO sessions VALUES(?, ?) ON CONFLICT(id) DO UPDATE SET state = max(state, excluded.state)"
+_SLOT: Final = "slot-"
 # About 200 bytes each: what waits in memory stays below 5 MiB.
 _PENDING_MAX: Final = 20_000
 _QUEUE_MAX: Final = 8_000
@@ -164,6 +165,18 @@ class HostFreshness:
         """The greatest id of a checkpoint that this host made; empty if it made none."""
         rows = self._db().read("SELECT value FROM facts WHERE name = 'checkpoint'", kinds=(bytes,))
         return bytes(rows[0][0]) if rows else b""
+
+    def slot_used(self, slot_id: bytes) -> None:
+        """The volume was opened with this slot, now."""
+        self._db().write(lambda connection: _set_facts(connection, **{_SLOT + slot_id.hex(): int(time.time())}))
+
+    def slot_uses(self, volume_id: VolumeId) -> dict[bytes, int]:
+        """When each slot opened the volume last on this host, seconds since 1970. Needs no key."""
+        if self._database is None and not path_for(volume_id).exists():
+            return {}  # Nothing is begun for somebody who only asks.
+        database = self._database or Database(volume_id, _TABLES)
+        rows = database.read("SELECT name, value FROM facts WHERE name LIKE 'slot-%'", kinds=(str, int))
+        return {bytes.fromhex(name.removeprefix(_SLOT)): used for name, used in rows}
 
     def made(self, epoch: int, fid: FileId) -> None:
         """A file begins its life; nobody can have an older self of it."""

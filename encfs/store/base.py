@@ -107,3 +107,10 @@ class Store(Protocol):
     def try_lock(self, fd: int, *, shared: bool = False) -> bool:
         """Take the OFD lock of the lock file, exclusive or shared; false if another process forbids it."""
         ...
+
+    def try_lock_directory(self, fd: int) -> bool:
+        """Keep others who ask the same off a directory until ``fd`` is closed; false if somebody else does.
+
+        Where the lower filesystem has no such locks it is true.
+        """
+        ...

@@ -23,6 +23,7 @@ _FLOCK = struct.Struct("hhqqi4x")
 _FUSE_FILESYSTEM = 0x65735546
 _WITHOUT_HOLES = frozenset({0x4D44, 0x2011BAB0, _FUSE_FILESYSTEM})  # FAT, exFAT, and a program's, which may be either
 _NETWORK = frozenset({0xFF534D42, 0xFE534D42, 0x01021997})  # SMB, 9p: the server's numbers, or the client's own
+_NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 _DIRECT_ALIGNMENT = 4096  # at least the sector of any medium
 # Whose journal commits nothing before the data that was written out earlier: ext4, xfs.
 _ORDERED_FILESYSTEMS = frozenset({0xEF53, 0x58465342})
@@ -137,7 +138,7 @@ class LocalStore:
             except OSError as exc:
                 if exc.errno != errno.EINVAL:
                     raise
-            with mmap.mmap(-1, _DIRECT_ALIGNMENT) as buffer:
+            with mmap.mmap(-1, -(-size // _DIRECT_ALIGNMENT) * _DIRECT_ALIGNMENT) as buffer:
                 count = os.preadv(fd, [buffer], 0)
                 found = buffer[: min(count, size)]
             if self._served_by_program:
@@ -271,4 +272,14 @@ class LocalStore:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
         except (BlockingIOError, PermissionError):
             return False
+        return True
+
+    def try_lock_directory(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            if exc.errno not in _NO_LOCKS:
+                raise
         return True

@@ -12,7 +12,9 @@ from errno import EEXIST
 
 from encfs.core import config as core_config
 from encfs.core import frames
-from encfs.core.slots import make_slot, new_argon2id
+from encfs.core.key_changes import add_slot
+from encfs.core.slots import SlotSecret, new_argon2id
+from encfs.core.sources import NewSlot
 from encfs.crypto.suite import suite_named
 from encfs.errors import ConfigError, NotAVolumeError, NotEmptyError
 from encfs.format.config import Config, Kdf, KdfAlg, SlotKind
@@ -139,24 +141,20 @@ def _new_config(
     suite = suite_named(SUITE_NAME)
     created = int(time.time())
     fresh = core_config.new_config(suite, created=created, cell_size=cell_size)
-    wanted = [(SlotKind.PASSPHRASE, label, kdf, secret)]
-    if recovery_key is not None:
-        wanted.append((SlotKind.RECOVERY, "recovery key", Kdf(alg=KdfAlg.NONE), recovery_key))
-    slots = tuple(
-        make_slot(
-            suite,
-            volume_id=fresh.config.volume_id,
-            rk_id=fresh.config.rk_id,
-            root_key=fresh.root_key,
-            kind=kind,
-            label=name,
-            created=created,
-            kdf=cost,
-            secret=key,
-        )
-        for kind, name, cost, key in wanted
+    made = add_slot(
+        fresh,
+        NewSlot(kind=SlotKind.PASSPHRASE, label=label, kdf=kdf, secret=SlotSecret(passphrase=secret)),
+        created=created,
     )
-    return replace(fresh, config=replace(fresh.config, slots=slots))
+    if recovery_key is not None:
+        recovery = NewSlot(
+            kind=SlotKind.RECOVERY,
+            label="recovery key",
+            kdf=Kdf(alg=KdfAlg.NONE),
+            secret=SlotSecret(key=recovery_key),
+        )
+        made = add_slot(made, recovery, created=created)
+    return replace(made, config=replace(made.config, seq=1))
 
 
 def _write_skeleton(store: Store, root_fd: int, unlocked: core_config.UnlockedConfig, written: list[bytes]) -> None:

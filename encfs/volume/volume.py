@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from encfs.core import config as core_config
+from encfs.core.sources import KnownSecret, UnlockSource
 from encfs.errors import LowerIOError, ReadOnlyError
 from encfs.format.config import Config, Kdf, SlotKind
 from encfs.format.geometry import Geometry
@@ -41,7 +42,7 @@ class Volume(PathAccess):
     """An unlocked volume. Use :meth:`unlock`; close it, or use it in a ``with`` statement.
 
     Attributes:
-        config: the authenticated config.
+        config: the authenticated config. slot: which of its slots opened it.
         ctx, tree, changes, attributes: the parts, for FUSE and ``verify``.
         recovery: what was repaired after a crash, None if there was none.
         memory: what this host remembers of the volume, None if nobody gave one.
@@ -53,6 +54,7 @@ class Volume(PathAccess):
         self._root_fd = root_fd
         self.config = unlocked.config
         self.config_digest = unlocked.digest
+        self.slot = unlocked.slot
         self.ctx = Context(
             store=store,
             ring=unlocked.ring,
@@ -102,7 +104,7 @@ class Volume(PathAccess):
     def unlock(
         cls,
         path: bytes,
-        secret: bytes,
+        secret: bytes | UnlockSource,
         kind: SlotKind = SlotKind.PASSPHRASE,
         *,
         read_only: bool = False,
@@ -115,8 +117,8 @@ class Volume(PathAccess):
 
         Args:
             path: the volume directory.
-            secret: passphrase bytes, or the 32 bytes of a recovery key.
-            kind: which of the two.
+            secret: what opens it; or passphrase bytes, or the 32 bytes of a key.
+            kind: what the bytes are.
             read_only: write nothing at all, not even a session record; the lock taken is a shared one.
             mountpoint: recorded for whoever finds the volume in use.
             progress: called with a phase name and a count while recovery walks the tree.
@@ -130,7 +132,8 @@ class Volume(PathAccess):
         local, root_fd = open_root(path)
         store = store or local
         try:
-            unlocked = core_config.unlock(read_copies(store, root_fd), secret, kind)
+            source = KnownSecret.of(kind, secret) if isinstance(secret, bytes) else secret
+            unlocked = core_config.unlock(read_copies(store, root_fd), source)
             volume = cls(store, root_fd, unlocked, read_only=read_only)
         except BaseException:
             os.close(root_fd)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from encfs.core import config as core_config
+from encfs.core.sources import KnownSecret
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import ExitCode
 from encfs.format.config import SlotKind
@@ -186,7 +187,7 @@ def test_accept_asks_why_and_whether(practice: Practice, host_memory: Path) -> N
 def renumber(practice: Practice, seq: int) -> None:
     """The config with another number, as its owner would write it."""
     content = (practice.made.path / "cloakfs.volume").read_bytes()
-    unlocked = core_config.unlock([content], PASSPHRASE.encode(), SlotKind.PASSPHRASE)
+    unlocked = core_config.unlock([content], KnownSecret.of(SlotKind.PASSPHRASE, PASSPHRASE.encode()))
     changed = replace(unlocked.config, seq=seq)
     store, fd = open_root(os.fsencode(practice.made.path))
     try:

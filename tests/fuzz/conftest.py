@@ -12,7 +12,7 @@ import pytest
 
 from encfs.core import config as core_config
 from encfs.core.keys import KeyRing
-from encfs.core.slots import make_slot
+from encfs.core.slots import SlotSecret, make_slot
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.format.config import Config, Kdf, KdfAlg, SlotKind
 from encfs.units import VolumeId
@@ -59,7 +59,7 @@ def unlocked() -> core_config.UnlockedConfig:
         label="recovery key",
         created=1_700_000_000,
         kdf=Kdf(KdfAlg.NONE),
-        secret=RECOVERY_KEY,
+        secret=SlotSecret(key=RECOVERY_KEY),
     )
     costly = Kdf(KdfAlg.ARGON2ID, memory_kib=65_536, passes=3, lanes=1, salt=bytes(16))
     passphrase = replace(recovery, id=bytes(8), kind=SlotKind.PASSPHRASE, label="passphrase", kdf=costly)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 
 from encfs.core import config as core_config
-from encfs.core.slots import open_slot
+from encfs.core.slots import SlotSecret, open_slot
+from encfs.core.sources import KnownSecret
 from encfs.crypto import kdf as crypto_kdf
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import CloakfsError, ConfigError, FormatError, MemoryShortError, UnlockError
@@ -149,7 +150,7 @@ def test_unlock_of_a_config_with_a_right_checksum(
         if value == base:
             return
         with pytest.raises((ConfigError, UnlockError, MemoryShortError)):
-            core_config.unlock([checked(signed)], RECOVERY_KEY, kind)
+            core_config.unlock([checked(signed)], KnownSecret.of(kind, RECOVERY_KEY))
 
     fuzz(
         "config: unlock, checksum right",
@@ -169,7 +170,7 @@ def test_unlock_of_a_config_with_a_right_mac(
 
     def attempt(value: Any) -> None:
         raw = checked(lines(compact(value)), unlocked.root_key)
-        core_config.unlock([raw, raw], RECOVERY_KEY, SlotKind.RECOVERY)
+        core_config.unlock([raw, raw], KnownSecret.of(SlotKind.RECOVERY, RECOVERY_KEY))
 
     epochs = damaged_json(base["epochs"]).map(lambda value: base | {"epochs": value})
     fuzz("config: unlock, MAC right", attempt, epochs | damaged_json(base), examples=250)
@@ -184,7 +185,7 @@ def test_argon2_parameters(fuzz: Fuzz, unlocked: core_config.UnlockedConfig, mon
         before = work.calls
         value = base | {"slots": [base["slots"][0] | {"kdf": kdf}]}
         try:
-            core_config.unlock([checked(lines(compact(value)))], b"guess", SlotKind.PASSPHRASE)
+            core_config.unlock([checked(lines(compact(value)))], KnownSecret.of(SlotKind.PASSPHRASE, b"guess"))
         except (ConfigError, UnlockError, MemoryShortError):
             assert work.calls - before <= 1
             return
@@ -224,7 +225,7 @@ def test_slot_fields(fuzz: Fuzz, unlocked: core_config.UnlockedConfig) -> None:
 
     def attempt(field: str, raw: bytes) -> None:
         changed = replace(slot, **{field: raw})
-        opened = open_slot(CLOAKFS_1, VolumeId(config.volume_id), config.rk_id, changed, RECOVERY_KEY)
+        opened = open_slot(CLOAKFS_1, VolumeId(config.volume_id), config.rk_id, changed, SlotSecret(key=RECOVERY_KEY))
         assert opened.root_key == unlocked.root_key
 
     fields = ("id", "pub", "commit", "esk", "erk", "auth")

@@ -106,7 +106,7 @@ def test_mount_options(fuzz: Fuzz, monkeypatch: pytest.MonkeyPatch) -> None:
         fd = options.secret.passphrase_fd
         if fd is not None:
             with pytest.raises(UsageError):
-                secrets.secret_from_options(mount_options.parse([f"passphrase-fd={fd + 2_000_000}"]).secret)
+                secrets.passphrase_from_options(mount_options.parse([f"passphrase-fd={fd + 2_000_000}"]).secret)
 
     def helper(arguments: list[str]) -> None:
         # With -f nothing is mounted.

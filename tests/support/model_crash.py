@@ -45,8 +45,8 @@ class Model:
         self.exhaustive = exhaustive
         # Thousands of unlocks of one and the same config: its slot is opened once.
         real = core_config.unlock
-        opened = cache(lambda copies, secret, kind: real(list(copies), secret, kind))
-        monkeypatch.setattr(core_config, "unlock", lambda copies, secret, kind: opened(tuple(copies), secret, kind))
+        opened = cache(lambda copies, source: real(list(copies), source))
+        monkeypatch.setattr(core_config, "unlock", lambda copies, source: opened(tuple(copies), source))
 
     def unlock(self, store: ModelStore) -> Volume:
         """Unlock what is on a model disk, with recovery if it needs any."""

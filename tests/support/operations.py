@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from encfs.core import config as core_config
+from encfs.core.sources import KnownSecret
 from encfs.format.config import SlotKind
 from encfs.volume import Volume
 from encfs.volume.attributes import Setattr
@@ -60,7 +61,7 @@ def confirmed(path: bytes, size: int) -> Step:
 def new_config(volume: Volume) -> None:
     """Write the config with the next number."""
     store, root = volume.ctx.store, volume.root_fd
-    unlocked = core_config.unlock(read_copies(store, root), RECOVERY_KEY, SlotKind.RECOVERY)
+    unlocked = core_config.unlock(read_copies(store, root), KnownSecret.of(SlotKind.RECOVERY, RECOVERY_KEY))
     config = replace(unlocked.config, seq=unlocked.config.seq + 1)
     write_config(store, root, core_config.seal_config(unlocked.ring.suite, config, unlocked.root_key))
 

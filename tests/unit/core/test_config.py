@@ -9,9 +9,17 @@ import pytest
 
 from encfs import errors
 from encfs.core import config, slots
-from encfs.core.config import UnlockedConfig, new_config, read_copy, seal_config, unlock
+from encfs.core.config import UnlockedConfig, new_config, read_copy, seal_config
 from encfs.core.keys import wrap_epoch
-from encfs.core.slots import make_slot, open_authenticator, passphrase_bytes, seal_authenticator, seal_root_key
+from encfs.core.slots import (
+    SlotSecret,
+    make_slot,
+    open_authenticator,
+    passphrase_bytes,
+    seal_authenticator,
+    seal_root_key,
+)
+from encfs.core.sources import KnownSecret
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import (
     ConfigDamagedError,
@@ -30,6 +38,11 @@ OTHER_SECRET = b"o" * 32
 RECOVERY = SlotKind.RECOVERY
 
 
+def unlock(copies, secret, kind):
+    """With a secret that is at hand."""
+    return config.unlock(copies, KnownSecret.of(kind, secret))
+
+
 def with_slots(made: UnlockedConfig, *secrets: bytes) -> Config:
     """Give a config one recovery slot for each secret; those need no slow derivation."""
     new = tuple(
@@ -42,7 +55,7 @@ def with_slots(made: UnlockedConfig, *secrets: bytes) -> Config:
             label="",
             created=0,
             kdf=Kdf(KdfAlg.NONE),
-            secret=secret,
+            secret=SlotSecret(key=secret),
         )
         for secret in secrets
     )

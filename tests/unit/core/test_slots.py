@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from encfs.core import slots
 from encfs.core.slots import (
     OpenedSlot,
+    SlotSecret,
     check_authenticator,
     make_slot,
     open_authenticator,
@@ -29,7 +30,9 @@ from encfs.format.config import Kdf, KdfAlg, SlotKind, slot_binding
 VOLUME = b"v" * 16
 RK_ID = b"rk-id-08"
 ROOT_KEY = bytes(range(32))
-SECRET = b"s" * 32
+KEY = b"s" * 32
+SECRET = SlotSecret(key=KEY)
+PASSPHRASE = SlotSecret(passphrase=b"passphrase")
 FLOOR = Kdf(KdfAlg.ARGON2ID, 65536, 3, 1, b"0123456789abcdef")
 # Argon2id is tested in test_kdf; here only that its answer is what is used.
 QUICK = replace(
@@ -37,7 +40,7 @@ QUICK = replace(
 )
 
 
-def new_slot(kind: SlotKind = SlotKind.RECOVERY, secret: bytes = SECRET, root_key: bytes = ROOT_KEY):
+def new_slot(kind: SlotKind = SlotKind.RECOVERY, secret: SlotSecret = SECRET, root_key: bytes = ROOT_KEY):
     """Make a slot with the quick suite."""
     return make_slot(
         QUICK,
@@ -53,7 +56,7 @@ def new_slot(kind: SlotKind = SlotKind.RECOVERY, secret: bytes = SECRET, root_ke
 
 
 SLOT = new_slot()
-PASSPHRASE_SLOT = new_slot(SlotKind.PASSPHRASE, b"passphrase")
+PASSPHRASE_SLOT = new_slot(SlotKind.PASSPHRASE, PASSPHRASE)
 AUTHENTICATOR = open_authenticator(QUICK, VOLUME, SLOT, ROOT_KEY)
 OF_SLOT = {"volume_id": VOLUME, "slot_id": SLOT.id, "authenticator": AUTHENTICATOR}
 
@@ -61,7 +64,7 @@ OF_SLOT = {"volume_id": VOLUME, "slot_id": SLOT.id, "authenticator": AUTHENTICAT
 def test_round_trip():
     """Section 4: a slot opens to the root key with its secret."""
     assert open_slot(QUICK, VOLUME, RK_ID, SLOT, SECRET) == OpenedSlot(ROOT_KEY, AUTHENTICATOR)
-    assert open_slot(QUICK, VOLUME, RK_ID, PASSPHRASE_SLOT, b"passphrase").root_key == ROOT_KEY
+    assert open_slot(QUICK, VOLUME, RK_ID, PASSPHRASE_SLOT, PASSPHRASE).root_key == ROOT_KEY
     assert (SLOT.label, SLOT.created, len(SLOT.id)) == ("label", 7, 8)
     assert new_slot().id != SLOT.id
     assert new_slot().pub != SLOT.pub
@@ -78,16 +81,16 @@ def test_with_the_real_derivation():
         label="",
         created=0,
         kdf=slots.new_argon2id(memory_kib=65536, passes=3, lanes=4),
-        secret=b"passphrase",
+        secret=PASSPHRASE,
     )
-    assert open_slot(CLOAKFS_1, VOLUME, RK_ID, slot, b"passphrase").root_key == ROOT_KEY
+    assert open_slot(CLOAKFS_1, VOLUME, RK_ID, slot, PASSPHRASE).root_key == ROOT_KEY
     with pytest.raises(WrongSecretError):
-        open_slot(CLOAKFS_1, VOLUME, RK_ID, slot, b"passphrasf")
+        open_slot(CLOAKFS_1, VOLUME, RK_ID, slot, SlotSecret(passphrase=b"passphrasf"))
 
 
 def test_by_the_formulas():
     """Section 4: KEK, commit, esk, erk and auth as the section writes them, with HKDF written out."""
-    prk = hmac.digest(VOLUME + SLOT.id, SECRET, "sha256")
+    prk = hmac.digest(VOLUME + SLOT.id, KEY, "sha256")
     kek = hmac.digest(prk, b"cloakfs/1 slot\1", "sha256")
     commit = hmac.digest(prk, kek + b"cloakfs/1 slot\2", "sha256")
     assert SLOT.commit == commit
@@ -103,11 +106,11 @@ def test_by_the_formulas():
     assert (len(SLOT.esk), len(SLOT.erk), len(SLOT.auth)) == (156, 1168, 60)
 
 
-@pytest.mark.parametrize("secret", [b"", b"s" * 31, b"s" * 33, b"S" + b"s" * 31])
-def test_wrong_secret(secret):
+@pytest.mark.parametrize("key", [b"", b"s" * 31, b"s" * 33, b"S" + b"s" * 31])
+def test_wrong_secret(key):
     """Section 4: a commitment that differs means that the secret is not this slot's."""
     with pytest.raises(WrongSecretError) as caught:
-        open_slot(QUICK, VOLUME, RK_ID, SLOT, secret)
+        open_slot(QUICK, VOLUME, RK_ID, SLOT, SlotSecret(key=key))
     assert caught.value.exit_code == ExitCode.WRONG_SECRET
 
 
@@ -164,14 +167,14 @@ def test_changed_derivation():
     """Section 4: other Argon2 parameters give another secret; they are bound by esk too."""
     for change in ({"memory_kib": 65537}, {"passes": 4}, {"lanes": 2}, {"salt": b"1123456789abcdef"}):
         with pytest.raises(WrongSecretError):
-            open_slot(QUICK, VOLUME, RK_ID, replace(PASSPHRASE_SLOT, kdf=replace(FLOOR, **change)), b"passphrase")
+            open_slot(QUICK, VOLUME, RK_ID, replace(PASSPHRASE_SLOT, kdf=replace(FLOOR, **change)), PASSPHRASE)
 
 
 def test_the_commitment_comes_first():
     """Section 4: nothing is decrypted before the commitment is right."""
     watched = replace(QUICK, unseal=lambda *_: pytest.fail("esk was tried"), kem_unseal=lambda *_: pytest.fail("erk"))
     with pytest.raises(WrongSecretError):
-        open_slot(watched, VOLUME, RK_ID, SLOT, b"x" * 32)
+        open_slot(watched, VOLUME, RK_ID, SLOT, SlotSecret(key=b"x" * 32))
 
 
 def test_a_new_root_key_needs_no_secret():
@@ -247,7 +250,7 @@ def test_memory_short():
         raise MemoryShortError("too little")
 
     with pytest.raises(MemoryShortError):
-        open_slot(replace(QUICK, argon2id=short), VOLUME, RK_ID, PASSPHRASE_SLOT, b"passphrase")
+        open_slot(replace(QUICK, argon2id=short), VOLUME, RK_ID, PASSPHRASE_SLOT, PASSPHRASE)
 
 
 def test_limits_of_a_new_derivation():

@@ -171,6 +171,9 @@ def test_kdf_limits_include_their_ends():
         {"kdf": {"alg": "none", "passes": 3}},
         {"kind": "recovery"},
         {"kind": "token"},
+        {"kind": "key-file"},
+        {"data": b64(3)},
+        {"data": ""},
         {"label": "x" * 65},
         {"label": "\ud800"},
         {"label": 1},
@@ -323,3 +326,28 @@ def test_repr_is_short():
     """Section 4: sealed keys are not in a repr: harmless, but kilobytes of them hide the rest."""
     assert len(repr(CONFIG)) < 1500
     assert "eeee" not in repr(CONFIG)
+
+
+def test_a_kind_that_is_unknown_is_kept():
+    """Section 4: what a later version or a plug-in opens is read, kept as it is, and written again."""
+    slot = replace(RECOVERY_SLOT, kind="pkcs11", data=b"where the secret is")
+    made = replace(CONFIG, slots=(PASSPHRASE_SLOT, slot))
+    signed = config.signed_bytes(made)
+    assert config.parse_config(signed) == made
+    assert b'"data":"' in signed
+    assert config.slot_binding(slot.kdf, slot.kind, slot.pub, slot.data).startswith(b'{"data":"')
+
+
+@pytest.mark.parametrize("kind", ["", "Token", "a b", "x" * 33, "-x", "passphrasé"])
+def test_what_is_no_name_of_a_kind(kind):
+    """Section 4: the name of a kind has a form."""
+    with pytest.raises(FormatError):
+        replace(RECOVERY_SLOT, kind=kind, data=b"x")
+
+
+@pytest.mark.parametrize("size", [4097, 10_000])
+def test_too_much_data(size):
+    """Section 4: at most 4,096 bytes, so that 64 slots fit into a config."""
+    assert replace(RECOVERY_SLOT, kind="token", data=bytes(4096))
+    with pytest.raises(FormatError):
+        replace(RECOVERY_SLOT, kind="token", data=bytes(size))

@@ -1,0 +1,203 @@
+"""``cloakfs key``: who and what opens a volume.
+
+Owns: the commands that show and take away; those that make a secret are in ``key_making.py``. Must not know: what is
+in a slot, how it is written.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import click
+
+from encfs.cli import key_making, options, output, terminal
+from encfs.cli.key_slots import as_json, cost_text, find_slot, open_keys, printable_label, target_of, uses_of
+from encfs.cli.secrets import SecretOptions, config_of, secret_options
+from encfs.core.sources import UnlockSource
+from encfs.errors import ExitCode
+from encfs.format.config import KdfAlg, Slot, SlotKind
+from encfs.volume.keys import Keys
+
+_DESTROY: Final = "destroy"
+_REMOVE: Final = "remove"
+_OUTGROWN: Final = 0.5
+"""Seconds: a passphrase that takes less to try here was made for a slower machine."""
+
+
+@click.group("key", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Show, add, change and remove what opens a volume.
+
+    Give each person a slot of their own: then one that leaves can be removed, and nobody else learns anything new.
+    """
+
+
+@options.command(
+    "list",
+    example="""
+cloakfs key list ~/practice.vault""",
+)
+@click.argument("volume")
+@options.json_option
+def list_slots(*, volume: str, as_json: bool) -> ExitCode:
+    """List the slots of VOLUME: label, kind, date, cost of a guess, and when each was last used on this host.
+
+    No passphrase is needed, so nothing vouches for the list: "cloakfs key test" does.
+    """
+    path = target_of(volume)
+    config = config_of(path)
+    used = uses_of(config)
+    if as_json:
+        output.print_json(_document(path, config.volume_id, config.slots, used))
+        return ExitCode.OK
+    for position, slot in enumerate(config.slots):
+        if position:
+            output.say()
+        last = used.get(slot.id)
+        output.say(output.bold(printable_label(slot)))
+        output.print_table(
+            [
+                ("opens with", slot.kind.replace("+", " and ").replace("key-file", "key file")),
+                ("made", output.human_time(slot.created)),
+                ("a guess costs", cost_text(slot.kdf)),
+                ("last used here", "never" if last is None else output.human_time(last)),
+                ("id", slot.id.hex()),
+            ]
+        )
+    return ExitCode.OK
+
+
+def _document(path: str, volume_id: bytes, slots: tuple[Slot, ...], used: dict[bytes, int]) -> dict[str, Any]:
+    return {"volume": path, "volume_id": volume_id.hex(), "slots": [as_json(slot, used.get(slot.id)) for slot in slots]}
+
+
+@options.command(
+    "test",
+    example="""
+cloakfs key test ~/practice.vault
+cloakfs key test ~/practice.vault --key-file /media/stick/anna.key""",
+)
+@click.argument("volume")
+@options.json_option
+@secret_options
+def test(*, volume: str, as_json: bool, secret: SecretOptions) -> ExitCode:
+    """Say which slot of VOLUME a passphrase or key opens, and how long that takes here.
+
+    Nothing is mounted and nothing is changed. Try your recovery key with it once a year.
+    """
+    path = target_of(volume)
+    started = time.perf_counter()
+    taken: list[float] = []
+
+    def timed(source: UnlockSource) -> Keys:
+        nonlocal started
+        started = time.perf_counter()
+        keys = open_keys(path, source)
+        taken.append(time.perf_counter() - started)
+        return keys
+
+    with key_making.opened(path, secret, timed) as keys:
+        slot = keys.opened_with
+    outgrown = slot.kdf.alg is KdfAlg.ARGON2ID and taken[-1] < _OUTGROWN
+    if as_json:
+        output.print_json(
+            {"volume": path, "slot": _slot_json(slot), "seconds": round(taken[-1], 3), "outgrown": outgrown}
+        )
+        return ExitCode.OK
+    output.say(f"It opens {output.printable(path)}, slot {printable_label(slot)}, in {taken[-1]:.1f} s.")
+    if outgrown:
+        output.say(
+            "This machine has outgrown the cost of that slot: guessing has become cheap. "
+            f"Renew it: cloakfs key change {output.printable(path)} {printable_label(slot)}"
+        )
+    return ExitCode.OK
+
+
+def _slot_json(slot: Slot) -> dict[str, Any]:
+    return as_json(slot, None)
+
+
+@options.command(
+    "rename",
+    example="""
+cloakfs key rename ~/practice.vault passphrase "Anna Schmidt" """,
+)
+@click.argument("volume")
+@click.argument("slot")
+@click.argument("label")
+@options.json_option
+@secret_options
+def rename(*, volume: str, slot: str, label: str, as_json: bool, secret: SecretOptions) -> ExitCode:
+    """Give SLOT of VOLUME another LABEL: a person or a purpose. It opens as before."""
+    path = target_of(volume)
+    key_making.check_label(label)
+    with key_making.opened(path, secret) as keys:
+        found = find_slot(keys.config, slot)
+        keys.rename(found, label)
+        config = keys.config
+    _tell(path, config.slots, f"The slot {printable_label(found)} is called {output.printable(label)} now.", as_json)
+    return ExitCode.OK
+
+
+@options.command(
+    "remove",
+    example="""
+cloakfs key remove ~/practice.vault "Anna Schmidt"
+cloakfs key remove /srv/p.vault backup --passphrase-file /run/keys/p --yes""",
+)
+@click.argument("volume")
+@click.argument("slot")
+@click.option("--yes", is_flag=True, help="Do not ask whether you are sure (needed without a terminal).")
+@options.json_option
+@secret_options
+def remove(*, volume: str, slot: str, yes: bool, as_json: bool, secret: SecretOptions) -> ExitCode:
+    """Take SLOT away from VOLUME: what it opened with opens nothing any more.
+
+    A copy of the volume's config from before still opens with it. The last slot and the last recovery key are removed
+    only after a word is typed.
+    """
+    path = target_of(volume)
+    with key_making.opened(path, secret) as keys:
+        found = find_slot(keys.config, slot)
+        _consent(found, keys, yes=yes)
+        keys.remove(found)
+        config = keys.config
+    _tell(path, config.slots, f"The slot {printable_label(found)} is gone.", as_json)
+    if not as_json:
+        output.say("Backups of cloakfs.volume from before still open with it: destroy them, or keep them safe.")
+    return ExitCode.OK
+
+
+def _consent(slot: Slot, keys: Keys, *, yes: bool) -> None:
+    """Ask as much as the loss is worth.
+
+    Raises:
+        UsageError: there is nobody to ask. EOFError: no consent; nothing is changed.
+    """
+    if yes:
+        return
+    others = [one for one in keys.config.slots if one.id != slot.id]
+    recoveries = [one for one in others if one.kind == SlotKind.RECOVERY]
+    if not others:
+        warning, word = "It is the last slot: after that nothing opens the volume, ever.", _DESTROY
+    elif slot.kind == SlotKind.RECOVERY and not recoveries:
+        warning, word = "It is the last recovery key: a forgotten passphrase is then the loss of everything.", _REMOVE
+    else:
+        warning, word = "", "yes"
+    terminal.require("your consent", hint="In scripts give --yes.")
+    if warning:
+        terminal.tell(warning)
+    if terminal.ask(f'Remove the slot {printable_label(slot)}? Type "{word}": ').strip().lower() != word:
+        raise EOFError
+
+
+def _tell(path: str, slots: tuple[Slot, ...], text: str, json_wanted: bool) -> None:  # noqa: FBT001 - of the option
+    if json_wanted:
+        output.print_json({"volume": path, "slots": [as_json(slot, None) for slot in slots]})
+    else:
+        output.say(text)
+
+
+for _one in (list_slots, key_making.add, key_making.change, rename, remove, test):
+    command.add_command(_one)

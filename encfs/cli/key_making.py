@@ -1,0 +1,324 @@
+"""``cloakfs key add`` and ``key change``: a new passphrase, key file or recovery key for a volume.
+
+Owns: which kind is made, where its secret comes from or goes to, and the order: nothing is written before the new
+secret is proved. Must not know: what is in a slot, how it is written.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import click
+
+from encfs.cli import calibration, media, new_passphrase, options, output, progress, recovery_key, secrets, terminal
+from encfs.cli.key_slots import as_json as slot_json
+from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.core.slots import SlotSecret
+from encfs.core.sources import KnownSecret, NewSlot, UnlockSource
+from encfs.crypto import rng
+from encfs.errors import ExitCode, NotEmptyError, UsageError
+from encfs.format.config import Kdf, KdfAlg, Slot, SlotKind
+from encfs.format.key_file import decode_key_file, encode_key_file
+from encfs.format.limits import KEY_FILE_KEY_SIZE, LABEL_MAX, RECOVERY_KEY_SIZE
+from encfs.volume.keys import Keys
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_KINDS: Final = [str(kind) for kind in SlotKind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wishes:
+    """The options that say what the new secret is."""
+
+    kind: SlotKind
+    passphrase: SecretOptions = field(repr=False)
+    key_file: str | None
+    recovery_out: str | None
+    allow_weak: bool
+
+    @property
+    def has_passphrase(self) -> bool:
+        return self.kind in {SlotKind.PASSPHRASE, SlotKind.PASSPHRASE_AND_KEY_FILE}
+
+    @property
+    def has_key_file(self) -> bool:
+        return self.kind in {SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE}
+
+
+def _new_secret_options(function: _F) -> _F:
+    made = click.option("--allow-weak", is_flag=True, help="Take the passphrase even if it is easy to guess.")(function)
+    made = click.option("--recovery-out", metavar="FILE", help="Write a new recovery key to a new file.")(made)
+    made = click.option(
+        "--new-key-file", metavar="FILE", help="The new key file: made there, or used if it is one. Not on this medium."
+    )(made)
+    made = click.option("--new-passphrase-file", metavar="FILE", help="Read the new passphrase from a file.")(made)
+    return click.option(
+        "--kind", type=click.Choice(_KINDS), help="What the new secret is (default: a passphrase, or what is given)."
+    )(made)
+
+
+def _wishes(
+    kind: str | None, new_passphrase_file: str | None, new_key_file: str | None, recovery_out: str | None, *, weak: bool
+) -> _Wishes:
+    """What is meant.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+    if kind is not None:
+        chosen = SlotKind(kind)
+    elif new_key_file is not None:
+        chosen = SlotKind.KEY_FILE if new_passphrase_file is None else SlotKind.PASSPHRASE_AND_KEY_FILE
+    else:
+        chosen = SlotKind.RECOVERY if recovery_out is not None else SlotKind.PASSPHRASE
+    wishes = _Wishes(
+        kind=chosen,
+        passphrase=SecretOptions(passphrase_file=new_passphrase_file),
+        key_file=new_key_file,
+        recovery_out=recovery_out,
+        allow_weak=weak,
+    )
+    if new_passphrase_file is not None and not wishes.has_passphrase:
+        raise UsageError(f"--new-passphrase-file: the kind {chosen} has no passphrase")
+    if new_key_file is not None and not wishes.has_key_file:
+        raise UsageError(f"--new-key-file: the kind {chosen} has no key file")
+    if wishes.has_key_file and new_key_file is None:
+        raise UsageError("say where the key file shall be", hint="Give --new-key-file FILE, on another medium.")
+    if recovery_out is not None and chosen is not SlotKind.RECOVERY:
+        raise UsageError(f"--recovery-out: the kind {chosen} is no recovery key")
+    return wishes
+
+
+def check_label(label: str) -> None:
+    """Raises: UsageError."""
+    if not label.strip() or len(label) > LABEL_MAX or not label.isprintable():
+        raise UsageError(f"a label has 1 to {LABEL_MAX} characters, and no control characters")
+
+
+def opened(path: str, secret: SecretOptions, attempt: Callable[[UnlockSource], Keys] | None = None) -> Keys:
+    """The slots of a volume, opened with the secret from the options or the prompt.
+
+    Raises:
+        UnlockError, ConfigError, UsageError, VolumeInUseError, MemoryShortError, OSError.
+    """
+    return secrets.try_sources(path, secret, attempt or (lambda source: open_keys(path, source)))
+
+
+@options.command(
+    "add",
+    example="""
+cloakfs key add ~/practice.vault --label "Anna Schmidt"
+cloakfs key add ~/practice.vault --label "stick of Anna" --new-key-file /media/anna/practice.key""",
+)
+@click.argument("volume")
+@click.option("--label", metavar="TEXT", help="A person or a purpose; not secret. Asked for if it is not given.")
+@_new_secret_options
+@calibration.kdf_options
+@options.json_option
+@secret_options
+def add(
+    *,
+    volume: str,
+    label: str | None,
+    kind: str | None,
+    new_passphrase_file: str | None,
+    new_key_file: str | None,
+    recovery_out: str | None,
+    allow_weak: bool,
+    memory_kib: int | None,
+    passes: int | None,
+    as_json: bool,
+    secret: SecretOptions,
+) -> ExitCode:
+    """Add a slot to VOLUME: another passphrase, key file or recovery key that opens it.
+
+    Asks for a passphrase that opens it now, then for the new secret. The new slot is tried before it is written.
+    """
+    path = target_of(volume)
+    wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, weak=allow_weak)
+    cost = functools.partial(calibration.calibrate, memory_kib=memory_kib, passes=passes)
+    _check_places(wishes, path)
+    if label is None:
+        terminal.require("a label for the new slot", hint="Give --label.")
+        label = terminal.ask("Whose is the new slot, or what is it for? ").strip()
+    check_label(label)
+    with opened(path, secret) as keys:
+        _require_new(keys, label)
+        made = _Maker(wishes, path, label, cost).make(keys.add)
+    _tell(path, made, "is added", as_json)
+    return ExitCode.OK
+
+
+@options.command(
+    "change",
+    example="""
+cloakfs key change ~/practice.vault "Anna Schmidt" """,
+)
+@click.argument("volume")
+@click.argument("slot")
+@_new_secret_options
+@calibration.kdf_options
+@options.json_option
+@secret_options
+def change(
+    *,
+    volume: str,
+    slot: str,
+    kind: str | None,
+    new_passphrase_file: str | None,
+    new_key_file: str | None,
+    recovery_out: str | None,
+    allow_weak: bool,
+    memory_kib: int | None,
+    passes: int | None,
+    as_json: bool,
+    secret: SecretOptions,
+) -> ExitCode:
+    """Give SLOT of VOLUME a new secret; the old one opens nothing any more.
+
+    Anybody who can open the volume may do it. No other slot changes. The cost of a guess is measured anew.
+    """
+    path = target_of(volume)
+    wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, weak=allow_weak)
+    cost = functools.partial(calibration.calibrate, memory_kib=memory_kib, passes=passes)
+    _check_places(wishes, path)
+    with opened(path, secret) as keys:
+        found = find_slot(keys.config, slot)
+        if kind is None and wishes.kind is SlotKind.PASSPHRASE and found.kind != SlotKind.PASSPHRASE:
+            raise UsageError(
+                f"the slot {printable_label(found)} opens with a {found.kind}", hint="Say with --kind what it shall be."
+            )
+        made = _Maker(wishes, path, found.label, cost).make(lambda new, proof: keys.change(found, new, proof))
+    _tell(path, made, "has a new secret", as_json)
+    return ExitCode.OK
+
+
+def _require_new(keys: Keys, label: str) -> None:
+    """Before a new secret is asked for, or a file is made."""
+    if any(one.label == label for one in keys.config.slots):
+        raise UsageError(f"there is a slot {output.printable(label)} already", hint="Choose another label.")
+
+
+def _check_places(wishes: _Wishes, path: str) -> None:
+    """Everything that can be said of files before anything is asked.
+
+    Raises:
+        UsageError: a secret would lie on the volume's own medium. NotEmptyError: a file is there already.
+    """
+    for place in (wishes.key_file, wishes.recovery_out):
+        if place is None or _is_device(place):
+            continue
+        if media.same_medium(place, path):
+            raise UsageError(
+                f"{output.printable(place)}: this is on the medium of the volume, and would be lost together with it",
+                hint="Choose a place on another stick or disk.",
+            )
+    if wishes.recovery_out is not None and os.path.lexists(wishes.recovery_out) and not _is_device(wishes.recovery_out):
+        raise NotEmptyError(
+            f"{output.printable(wishes.recovery_out)}: this exists already", hint="Nothing is ever overwritten."
+        )
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+class _Maker:
+    """Makes the secret, then the slot; a file that was made for it goes again if that fails."""
+
+    def __init__(self, wishes: _Wishes, path: str, label: str, cost: Callable[[], calibration.Calibrated]) -> None:
+        self._wishes = wishes
+        self._cost = cost
+        self._path = path
+        self._label = label
+        self._made: list[str] = []
+
+    def make(self, write: Callable[[NewSlot, UnlockSource], Slot]) -> Slot:
+        """The slot that ``write`` made of the new secret and its proof."""
+        try:
+            secret = SlotSecret(self._passphrase(), self._key())
+            kdf = self._kdf()
+            new = NewSlot(kind=self._wishes.kind, label=self._label, kdf=kdf, secret=secret)
+            with progress.activity("Proving and writing it"):
+                return write(new, KnownSecret(self._wishes.kind, secret.passphrase, secret.key))
+        except BaseException:
+            for place in self._made:
+                os.unlink(place)
+            raise
+
+    def _passphrase(self) -> bytes:
+        wishes = self._wishes
+        if not wishes.has_passphrase:
+            return b""
+        wanted = new_passphrase.Wanted(
+            volume=self._path, label=self._label, secret=wishes.passphrase, allow_weak=wishes.allow_weak
+        )
+        if wanted.secret.asks:
+            terminal.require("the new passphrase", hint="Give --new-passphrase-file.")
+        return new_passphrase.choose(wanted)
+
+    def _key(self) -> bytes:
+        wishes = self._wishes
+        if wishes.kind is SlotKind.RECOVERY:
+            return self._recovery_key()
+        if not wishes.has_key_file:
+            return b""
+        assert wishes.key_file is not None
+        if os.path.lexists(wishes.key_file):
+            return decode_key_file(secrets.read_file(wishes.key_file))
+        key = rng.random_bytes(KEY_FILE_KEY_SIZE)
+        _write_new(wishes.key_file, encode_key_file(key))
+        self._made.append(wishes.key_file)
+        return key
+
+    def _recovery_key(self) -> bytes:
+        key, out = rng.random_bytes(RECOVERY_KEY_SIZE), self._wishes.recovery_out
+        if out is None:
+            terminal.require("a terminal to show the recovery key on", hint="Give --recovery-out FILE.")
+            recovery_key.prove(key, self._path)
+            return key
+        recovery_key.write_file(out, key, self._path)
+        if not _is_device(out):
+            self._made.append(out)
+        return key
+
+    def _kdf(self) -> Kdf:
+        if not self._wishes.has_passphrase:
+            return Kdf(KdfAlg.NONE)
+        with progress.activity("Measuring this machine, to make guessing slow"):
+            return self._cost().kdf
+
+
+def _write_new(path: str, content: bytes) -> None:
+    """A new file for its owner only, on the medium when this returns.
+
+    Raises:
+        OSError: it exists, or cannot be written; then nothing of it is left.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content)
+        os.fsync(fd)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _tell(path: str, slot: Slot, what: str, json_wanted: bool) -> None:  # noqa: FBT001 - of the option
+    if json_wanted:
+        output.print_json({"volume": path, "slot": slot_json(slot, None)})
+        return
+    output.say(f"The slot {printable_label(slot)} {what}, and was tried: it opens {output.printable(path)}.")
+    if slot.kdf.alg is KdfAlg.ARGON2ID:
+        output.say(f"A guess costs: {cost_text(slot.kdf)}.")
