@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from encfs.core.config import seal_config, unlock
+from encfs.core.sources import KnownSecret
 from encfs.format.config import SlotKind
 from encfs.volume import Volume
 from encfs.volume.skeleton import read_copies, write_config
@@ -45,7 +46,7 @@ def renew_config(volume: Path) -> None:
     """A change of the config, as its owner makes it."""
     with Volume.unlock(os.fsencode(volume), SECRET, read_only=True) as opened:
         copies = read_copies(opened.ctx.store, opened.root_fd)
-        unlocked = unlock(copies, SECRET, SlotKind.PASSPHRASE)
+        unlocked = unlock(copies, KnownSecret.of(SlotKind.PASSPHRASE, SECRET))
         config = replace(unlocked.config, seq=unlocked.config.seq + 1)
         write_config(opened.ctx.store, opened.root_fd, seal_config(opened.ctx.suite, config, unlocked.root_key))
 

@@ -27,6 +27,7 @@ with atheris.instrument_imports(include=["encfs"]):
     from encfs.core.keys import KeyRing
     from encfs.core.slots import passphrase_from_raw
     from encfs.crypto import kdf
+    from encfs.crypto.aead import NAME_KEY_SIZE
     from encfs.crypto.kdf import Label
     from encfs.crypto.suite import CLOAKFS_1
     from encfs.errors import CloakfsError
@@ -53,6 +54,7 @@ def _ring() -> KeyRing:
 
 RING = _ring()
 DIR = DirId(b"d" * 16)
+NAMES = RING.suite.name_cipher(RING.suite.expand(RING.active._key, Label.NAME, NAME_KEY_SIZE))
 
 
 def _config_json(data: bytes) -> None:
@@ -89,7 +91,7 @@ def _name(data: bytes) -> None:
 
 def _sealed_name(data: bytes) -> None:
     if data:
-        _name(base64url.encode(RING.active.names._seal(data, DIR)))
+        _name(base64url.encode(NAMES.seal(data, DIR)))
 
 
 def _symlink(data: bytes) -> None:

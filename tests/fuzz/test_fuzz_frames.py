@@ -17,6 +17,7 @@ from encfs.core import attributes as core_attributes
 from encfs.core import frames, symlinks
 from encfs.core.cells import CellCodec, CellError, Scratch
 from encfs.core.keys import KeyRing
+from encfs.crypto.aead import NAME_KEY_SIZE
 from encfs.crypto.kdf import Label
 from encfs.errors import DataError
 from encfs.format import base64url, limits
@@ -204,9 +205,10 @@ def test_lower_names(fuzz: Fuzz, ring: KeyRing) -> None:
 def test_names_sealed_with_the_right_key(fuzz: Fuzz, ring: KeyRing) -> None:
     """What is no name, but was sealed as one, is refused: padding, length, slashes, dots (FORMAT.md section 7)."""
     names = ring.active.names
+    cipher = ring.suite.name_cipher(ring.suite.expand(ring.active._key, Label.NAME, NAME_KEY_SIZE))
 
     def attempt(padded: bytes) -> None:
-        lower = base64url.encode(names._seal(padded, DIR))
+        lower = base64url.encode(cipher.seal(padded, DIR))
         name = names.open(DIR, lower)
         assert name is not None
         assert limits.is_plain_name(name)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from encfs.core import config as core_config
+from encfs.core.sources import KnownSecret
 from encfs.format.config import SlotKind
 from encfs.volume import Volume
 from encfs.volume.skeleton import open_root, read_copies, write_config
@@ -173,7 +174,7 @@ class ConfigChange(Workload):
     def step(self, number: int) -> None:
         store, root_fd = open_root(os.fsencode(self._lower))
         try:
-            unlocked = core_config.unlock(read_copies(store, root_fd), RECOVERY_KEY, SlotKind.RECOVERY)
+            unlocked = core_config.unlock(read_copies(store, root_fd), KnownSecret.of(SlotKind.RECOVERY, RECOVERY_KEY))
             assert unlocked.config.seq == number
             changed = replace(unlocked.config, seq=number + 1)
             write_config(store, root_fd, core_config.seal_config(unlocked.ring.suite, changed, unlocked.root_key))

@@ -207,10 +207,10 @@ def _one_unlock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         real, known = core_config.unlock, {}
 
-        def unlock(copies: Any, secret: bytes, kind: Any) -> Any:
-            key = (tuple(copies), secret, kind)
+        def unlock(copies: Any, source: Any) -> Any:
+            key = (tuple(copies), source)
             if key not in known:
-                known[key] = real(copies, secret, kind)
+                known[key] = real(copies, source)
             return known[key]
 
         monkeypatch.setattr(core_config, "unlock", unlock)
