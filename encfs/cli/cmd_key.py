@@ -6,13 +6,15 @@ in a slot, how it is written.
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any, Final
 
 import click
 
 from encfs.cli import key_making, options, output, terminal
-from encfs.cli.key_slots import as_json, cost_text, find_slot, open_keys, printable_label, target_of, uses_of
+from encfs.cli.key_slots import as_json as slot_json
+from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of, uses_of
 from encfs.cli.secrets import SecretOptions, config_of, secret_options
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
@@ -69,7 +71,11 @@ def list_slots(*, volume: str, as_json: bool) -> ExitCode:
 
 
 def _document(path: str, volume_id: bytes, slots: tuple[Slot, ...], used: dict[bytes, int]) -> dict[str, Any]:
-    return {"volume": path, "volume_id": volume_id.hex(), "slots": [as_json(slot, used.get(slot.id)) for slot in slots]}
+    return {
+        "volume": path,
+        "volume_id": volume_id.hex(),
+        "slots": [slot_json(slot, used.get(slot.id)) for slot in slots],
+    }
 
 
 @options.command(
@@ -87,35 +93,30 @@ def test(*, volume: str, as_json: bool, secret: SecretOptions) -> ExitCode:
     Nothing is mounted and nothing is changed. Try your recovery key with it once a year.
     """
     path = target_of(volume)
-    started = time.perf_counter()
-    taken: list[float] = []
+    taken = 0.0
 
     def timed(source: UnlockSource) -> Keys:
-        nonlocal started
+        nonlocal taken
         started = time.perf_counter()
         keys = open_keys(path, source)
-        taken.append(time.perf_counter() - started)
+        taken = time.perf_counter() - started
         return keys
 
     with key_making.opened(path, secret, timed) as keys:
         slot = keys.opened_with
-    outgrown = slot.kdf.alg is KdfAlg.ARGON2ID and taken[-1] < _OUTGROWN
+    outgrown = slot.kdf.alg is KdfAlg.ARGON2ID and taken < _OUTGROWN
     if as_json:
         output.print_json(
-            {"volume": path, "slot": _slot_json(slot), "seconds": round(taken[-1], 3), "outgrown": outgrown}
+            {"volume": path, "slot": slot_json(slot, None), "seconds": round(taken, 3), "outgrown": outgrown}
         )
         return ExitCode.OK
-    output.say(f"It opens {output.printable(path)}, slot {printable_label(slot)}, in {taken[-1]:.1f} s.")
+    output.say(f"It opens {output.printable(path)}, slot {printable_label(slot)}, in {taken:.1f} s.")
     if outgrown:
         output.say(
             "This machine has outgrown the cost of that slot: guessing has become cheap. "
-            f"Renew it: cloakfs key change {output.printable(path)} {printable_label(slot)}"
+            f"Renew it: cloakfs key change {shlex.quote(output.printable(path))} {shlex.quote(printable_label(slot))}"
         )
     return ExitCode.OK
-
-
-def _slot_json(slot: Slot) -> dict[str, Any]:
-    return as_json(slot, None)
 
 
 @options.command(
@@ -194,7 +195,7 @@ def _consent(slot: Slot, keys: Keys, *, yes: bool) -> None:
 
 def _tell(path: str, slots: tuple[Slot, ...], text: str, json_wanted: bool) -> None:  # noqa: FBT001 - of the option
     if json_wanted:
-        output.print_json({"volume": path, "slots": [as_json(slot, None) for slot in slots]})
+        output.print_json({"volume": path, "slots": [slot_json(slot, None) for slot in slots]})
     else:
         output.say(text)
 
