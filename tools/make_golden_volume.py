@@ -28,7 +28,7 @@ TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
 from encfs.core import frames  # noqa: E402
-from encfs.format.config import SlotKind  # noqa: E402
+from encfs.format.config import SlotKind  # noqa: E402  # noqa: E402
 from encfs.format.geometry import Geometry  # noqa: E402
 from encfs.format.header import HeaderFlag  # noqa: E402
 from encfs.format.recovery_key import encode_recovery_key  # noqa: E402

@@ -35,13 +35,14 @@ from encfs.errors import CloakfsError  # noqa: E402
 from encfs.format import base64url, limits  # noqa: E402
 from encfs.format import checkpoint as checkpoint_form  # noqa: E402
 from encfs.format.checkpoint import new_checkpoint_id  # noqa: E402
-from encfs.format.config import Config, Epoch, Kdf, KdfAlg, SlotKind, assemble, split  # noqa: E402
+from encfs.format.config import Config, Epoch, assemble, split  # noqa: E402
 from encfs.format.directory import NO_PARENT, DirectoryRecord  # noqa: E402
 from encfs.format.frame import FrameKind  # noqa: E402
 from encfs.format.geometry import Geometry  # noqa: E402
 from encfs.format.header import FileHeader, HeaderFlag  # noqa: E402
 from encfs.format.recovery_key import encode_recovery_key  # noqa: E402
 from encfs.format.session import SessionRecord, SessionState, new_session_id  # noqa: E402
+from encfs.format.slots import Kdf, KdfAlg, SlotKind  # noqa: E402
 from encfs.units import DirId, FileId, VolumeId  # noqa: E402
 
 VECTORS = TOP / "tests" / "vectors"

@@ -21,8 +21,8 @@ from encfs.cli import options, output
 from encfs.core.slots import new_argon2id
 from encfs.crypto.kdf import argon2id
 from encfs.errors import UsageError
-from encfs.format.config import Kdf
 from encfs.format.limits import KDF_MEMORY_KIB_MAX, KDF_MEMORY_KIB_MIN, KDF_PASSES_MAX, KDF_PASSES_MIN
+from encfs.format.slots import Kdf
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _TARGET: Final = 1.0

@@ -18,7 +18,7 @@ from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label
 from encfs.cli.secrets import SecretOptions, config_of, secret_options
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
-from encfs.format.config import KdfAlg, Slot, SlotKind
+from encfs.format.slots import KdfAlg, Slot, SlotKind
 from encfs.volume.keys import Keys
 
 _DESTROY: Final = "destroy"

@@ -19,9 +19,10 @@ import click
 from encfs.cli import mounts, options, output, progress, targets
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import CloakfsError, ExitCode
-from encfs.format.config import Config, Kdf, KdfAlg
+from encfs.format.config import Config
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.format.session import SessionRecord, SessionState
+from encfs.format.slots import Kdf, KdfAlg
 
 _FLOCK: Final = struct.Struct("hhqqi4x")
 _SHOW_EVERY: Final = 1000

@@ -23,9 +23,9 @@ from encfs.core.slots import SlotSecret
 from encfs.core.sources import KnownSecret, NewSlot, UnlockSource
 from encfs.crypto import rng
 from encfs.errors import ExitCode, NotEmptyError, UsageError
-from encfs.format.config import Kdf, KdfAlg, Slot, SlotKind
 from encfs.format.key_file import decode_key_file, encode_key_file
 from encfs.format.limits import KEY_FILE_KEY_SIZE, LABEL_MAX, RECOVERY_KEY_SIZE
+from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
 from encfs.volume.keys import Keys
 
 _F = TypeVar("_F", bound=Callable[..., Any])

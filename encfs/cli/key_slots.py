@@ -12,7 +12,8 @@ from encfs.cli import output, progress, targets
 from encfs.cli.secrets import about
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
-from encfs.format.config import Config, Kdf, KdfAlg, Slot
+from encfs.format.config import Config
+from encfs.format.slots import Kdf, KdfAlg, Slot
 from encfs.host.freshness import HostFreshness
 from encfs.volume.keys import Keys
 

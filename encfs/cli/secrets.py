@@ -34,9 +34,10 @@ from encfs.errors import (
     UsageError,
     WrongSecretError,
 )
-from encfs.format.config import Config, SlotKind
+from encfs.format.config import Config
 from encfs.format.key_file import decode_key_file
 from encfs.format.recovery_key import GROUPS, decode_recovery_key
+from encfs.format.slots import SlotKind
 from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume, read_config
 

@@ -25,7 +25,8 @@ from encfs.errors import (
     WrongSecretError,
 )
 from encfs.format import limits
-from encfs.format.config import Config, Epoch, Slot, assemble, parse_config, signed_bytes, split
+from encfs.format.config import Config, Epoch, assemble, parse_config, signed_bytes, split
+from encfs.format.slots import Slot
 from encfs.units import DirId, VolumeId
 
 

@@ -13,7 +13,7 @@ from encfs.core.slots import make_slot
 from encfs.core.sources import NewSlot
 from encfs.errors import UsageError
 from encfs.format import limits
-from encfs.format.config import Slot
+from encfs.format.slots import Slot
 
 
 def add_slot(unlocked: UnlockedConfig, new: NewSlot, *, created: int) -> UnlockedConfig:

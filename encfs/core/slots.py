@@ -18,7 +18,7 @@ from encfs.crypto.kdf import Label, constant_time_equal
 from encfs.crypto.suite import Suite
 from encfs.errors import AuthenticationError, FormatError, SlotDamagedError, UsageError, WrongSecretError
 from encfs.format import limits
-from encfs.format.config import Kdf, KdfAlg, Slot, slot_binding
+from encfs.format.slots import Kdf, KdfAlg, Slot, slot_binding
 from encfs.units import VolumeId
 
 _KEK_SIZE: Final = 32

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from encfs.core.slots import SlotSecret
-from encfs.format.config import Kdf, Slot, SlotKind
+from encfs.format.slots import Kdf, Slot, SlotKind
 
 NOUNS: Final = {
     SlotKind.PASSPHRASE: "passphrase",
@@ -81,7 +81,7 @@ class NewSlot:
     """A slot to be made.
 
     Attributes:
-        kind, label, kdf, data: as in :class:`~encfs.format.config.Slot`.
+        kind, label, kdf, data: as in :class:`~encfs.format.slots.Slot`.
         secret: what it will open with.
     """
 

@@ -16,8 +16,9 @@ from encfs.core import key_changes
 from encfs.core.config import UnlockedConfig
 from encfs.core.sources import NewSlot, UnlockSource
 from encfs.errors import LowerIOError, UsageError, VolumeInUseError
-from encfs.format.config import Config, Slot
+from encfs.format.config import Config
 from encfs.format.limits import CONFIG_BAK_NAME, CONFIG_MAX, CONFIG_NAME
+from encfs.format.slots import Slot
 from encfs.store.base import Store
 from encfs.volume.skeleton import open_root, read_copies, write_config
 

@@ -17,7 +17,7 @@ from encfs.core.slots import SlotSecret, new_argon2id
 from encfs.core.sources import NewSlot
 from encfs.crypto.suite import suite_named
 from encfs.errors import ConfigError, NotAVolumeError, NotEmptyError
-from encfs.format.config import Config, Kdf, KdfAlg, SlotKind
+from encfs.format.config import Config
 from encfs.format.directory import DirectoryRecord
 from encfs.format.limits import (
     CONFIG_BAK_NAME,
@@ -30,6 +30,7 @@ from encfs.format.limits import (
     SESSIONS_NAME,
     SUITE_NAME,
 )
+from encfs.format.slots import Kdf, KdfAlg, SlotKind
 from encfs.store.atomic import replace_file, sync_directory
 from encfs.store.base import Store
 from encfs.store.local import LocalStore

@@ -16,9 +16,10 @@ from typing import Self
 from encfs.core import config as core_config
 from encfs.core.sources import KnownSecret, UnlockSource
 from encfs.errors import LowerIOError, ReadOnlyError
-from encfs.format.config import Config, Kdf, SlotKind
+from encfs.format.config import Config
 from encfs.format.geometry import Geometry
 from encfs.format.session import SessionRecord
+from encfs.format.slots import Kdf, SlotKind
 from encfs.store.base import Store
 from encfs.volume import medium
 from encfs.volume.attributes import AttributeStore

@@ -13,7 +13,7 @@ import pytest
 
 from encfs.core.slots import new_argon2id
 from encfs.errors import CloakfsError, NewerFormatError
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.support import evidence
 from tests.support.attack_batch import OTHER_SECRET, Mount

@@ -13,7 +13,7 @@ import pytest
 
 from encfs.core.config import seal_config, unlock
 from encfs.core.sources import KnownSecret
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from encfs.volume.skeleton import read_copies, write_config
 from tests.support import evidence

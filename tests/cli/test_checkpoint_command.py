@@ -3,8 +3,8 @@
 import os
 import shutil
 
-from encfs.format.config import SlotKind
 from encfs.format.recovery_key import decode_recovery_key
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.support.command import run
 from tests.support.evidence import record

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from encfs.format.config import SlotKind
 from encfs.format.recovery_key import decode_recovery_key
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume, read_config
 from tests.support.command import CHEAP, PASSPHRASE, run
 

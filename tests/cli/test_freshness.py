@@ -16,7 +16,7 @@ from encfs.core import config as core_config
 from encfs.core.sources import KnownSecret
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import ExitCode
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume
 from encfs.volume.skeleton import open_root, write_config

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from encfs.format.config import SlotKind
 from encfs.format.recovery_key import decode_recovery_key, encode_recovery_key
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.support.command import CHEAP, PASSPHRASE
 from tests.support.pty_session import PtySession

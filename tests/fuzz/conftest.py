@@ -14,7 +14,8 @@ from encfs.core import config as core_config
 from encfs.core.keys import KeyRing
 from encfs.core.slots import SlotSecret, make_slot
 from encfs.crypto.suite import CLOAKFS_1
-from encfs.format.config import Config, Kdf, KdfAlg, SlotKind
+from encfs.format.config import Config
+from encfs.format.slots import Kdf, KdfAlg, SlotKind
 from encfs.units import VolumeId
 from tests.support.fuzzing import Fuzz
 from tests.support.volumes import RECOVERY_KEY, remove_templates

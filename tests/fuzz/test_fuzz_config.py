@@ -17,7 +17,8 @@ from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import CloakfsError, ConfigError, FormatError, MemoryShortError, UnlockError
 from encfs.format import config as config_format
 from encfs.format import limits
-from encfs.format.config import Config, SlotKind
+from encfs.format.config import Config
+from encfs.format.slots import SlotKind
 from encfs.units import VolumeId
 from tests.support.evidence import record
 from tests.support.fuzzing import (

@@ -19,6 +19,7 @@ from encfs.core.sources import KnownSecret
 from encfs.crypto import kdf
 from encfs.format import config as config_format
 from encfs.format.recovery_key import encode_recovery_key
+from encfs.format.slots import SlotKind
 from encfs.units import DirId
 from tests.support.fuzzing import DEEP, Fuzz, compact, damaged, damaged_json
 from tests.support.volumes import RECOVERY_KEY, LowerVolume
@@ -67,7 +68,7 @@ def test_configs(fuzz: Fuzz, run: Callable[..., int], tmp_path: Path) -> None:
     """Configs with right sums and anything in them (FORMAT.md section 3)."""
     volume = LowerVolume(tmp_path / "volume")
     raw = (volume.path / "cloakfs.volume").read_bytes()
-    root_key = core_config.unlock([raw], KnownSecret.of(config_format.SlotKind.RECOVERY, RECOVERY_KEY)).root_key
+    root_key = core_config.unlock([raw], KnownSecret.of(SlotKind.RECOVERY, RECOVERY_KEY)).root_key
     base = json.loads(raw.split(b"\n")[1])
     # Without the passphrase slot: nothing here shall cost an Argon2id.
     base["slots"] = [slot for slot in base["slots"] if slot["kind"] == "recovery"]

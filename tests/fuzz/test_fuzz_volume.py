@@ -14,8 +14,8 @@ import pytest
 from hypothesis import strategies as st
 
 from encfs.errors import CloakfsError
-from encfs.format.config import SlotKind
 from encfs.format.geometry import Geometry
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from encfs.volume.changes import Caller
 from tests.support.evidence import record

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from encfs.core import frames
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.support.linux import error_of, syncfs
 from tests.support.mounting import SECRET, MountedVolume, wait_for

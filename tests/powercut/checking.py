@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.host.database import path_for
 from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from encfs.core import config as core_config
 from encfs.core.sources import KnownSecret
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from encfs.volume.skeleton import open_root, read_copies, write_config
 from tests.powercut.workload import Progress, Workload, assert_old_or_new, read, sync_directory, text

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume, sessions
 from encfs.volume.older import older_files

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from encfs.core import config as core_config
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.support.model_disk import Disk
 from tests.support.model_store import ModelStore

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from encfs.volume.verify import Finding, Severity, Verifier
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from encfs.core import config as core_config
 from encfs.core.sources import KnownSecret
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from encfs.volume.attributes import Setattr
 from encfs.volume.skeleton import read_copies, write_config

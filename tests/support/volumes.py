@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from encfs.core import frames
-from encfs.format.config import SlotKind
 from encfs.format.directory import DirectoryRecord
 from encfs.format.header import FileHeader
+from encfs.format.slots import SlotKind
 from encfs.store.local import LocalStore
 from encfs.units import DirId
 from encfs.volume import Volume

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from encfs.format.config import SlotKind
+from encfs.format.slots import SlotKind
 from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume
 from tests.support.checkpoints import Found, compare, compare_in, make, make_in, stored

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from encfs.format.config import SlotKind
 from encfs.format.recovery_key import decode_recovery_key
 from encfs.format.session import SessionState
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume, read_config
 from tests.support.reader import REPOSITORY, load_tool
 from tests.support.volumes import verify

@@ -10,7 +10,7 @@ import pytest
 from encfs.core.slots import SlotSecret
 from encfs.core.sources import KnownSecret, NewSlot
 from encfs.errors import LowerIOError, UsageError, VolumeInUseError, WrongSecretError
-from encfs.format.config import Kdf, KdfAlg, SlotKind
+from encfs.format.slots import Kdf, KdfAlg, SlotKind
 from encfs.store.local import LocalStore
 from encfs.volume import Volume
 from encfs.volume.keys import Keys

@@ -708,7 +708,7 @@ def test_read_only_after_a_crash(lower: LowerVolume) -> None:
 
 def test_recovery_tells_its_progress(crashed: LowerVolume) -> None:
     """Whoever waits for a long recovery sees how far it is (DESIGN section 4)."""
-    from encfs.format.config import SlotKind
+    from encfs.format.slots import SlotKind
     from tests.support.volumes import RECOVERY_KEY
 
     told: list[tuple[str, int]] = []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from encfs.format.config import SlotKind
 from encfs.format.header import HeaderFlag
+from encfs.format.slots import SlotKind
 from encfs.store.local import LocalStore
 from encfs.volume import Volume
 from tests.support.volumes import LONG, RECOVERY_KEY, LowerVolume, open_file, pattern, read

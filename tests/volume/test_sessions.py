@@ -19,9 +19,9 @@ from encfs.errors import (
     VolumeInUseError,
     WrongSecretError,
 )
-from encfs.format.config import SlotKind
 from encfs.format.limits import SESSIONS_KEPT
 from encfs.format.session import SessionRecord, SessionState
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume, read_config
 from encfs.volume.attributes import Setattr
 from encfs.volume.changes import Caller

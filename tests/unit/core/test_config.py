@@ -30,8 +30,9 @@ from encfs.errors import (
     SlotDamagedError,
     WrongSecretError,
 )
-from encfs.format.config import Config, Epoch, Features, Kdf, KdfAlg, Slot, SlotKind, assemble, signed_bytes, split
+from encfs.format.config import Config, Epoch, Features, assemble, signed_bytes, split
 from encfs.format.recovery_key import decode_recovery_key
+from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
 
 SECRET = b"s" * 32
 OTHER_SECRET = b"o" * 32

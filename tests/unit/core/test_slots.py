@@ -25,7 +25,7 @@ from encfs.core.slots import (
 )
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import ExitCode, FormatError, MemoryShortError, SlotDamagedError, UsageError, WrongSecretError
-from encfs.format.config import Kdf, KdfAlg, SlotKind, slot_binding
+from encfs.format.slots import Kdf, KdfAlg, SlotKind, slot_binding
 
 VOLUME = b"v" * 16
 RK_ID = b"rk-id-08"

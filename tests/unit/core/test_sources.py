@@ -17,7 +17,7 @@ from encfs.core.slots import SlotSecret
 from encfs.core.sources import KnownSecret, NewSlot, UnlockSource
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import SlotDamagedError, UsageError, WrongSecretError
-from encfs.format.config import Kdf, KdfAlg, Slot, SlotKind
+from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
 
 FLOOR = Kdf(KdfAlg.ARGON2ID, 65536, 3, 1, b"0123456789abcdef")
 NONE = Kdf(KdfAlg.NONE)

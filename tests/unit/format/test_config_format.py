@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encfs.errors import FormatError, NewerFormatError
-from encfs.format import base64url, config, limits
-from encfs.format.config import Config, Epoch, Features, Kdf, KdfAlg, Slot, SlotKind
+from encfs.format import base64url, canonical, config, limits, slots
+from encfs.format.config import Config, Epoch, Features
+from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
 
 KDF = Kdf(KdfAlg.ARGON2ID, 65536, 3, 1, b"0123456789abcdef")
 PASSPHRASE_SLOT = Slot(
@@ -86,7 +87,7 @@ def test_three_lines():
 
 def test_json_is_canonical():
     """Section 3: keys sorted by code point, no spaces, escapes for what is not ASCII."""
-    assert config.canonical_json({"b": [1, {}], "a": "ü\n\U0001f600", "B": True}) == (
+    assert canonical.canonical_json({"b": [1, {}], "a": "ü\n\U0001f600", "B": True}) == (
         rb'{"B":true,"a":"\u00fc\n\ud83d\ude00","b":[1,{}]}'
     )
 
@@ -95,8 +96,8 @@ def test_binding():
     """Section 4: B is the canonical JSON of kdf, kind and pub of the slot."""
     value = json.loads(config.signed_bytes(CONFIG).split(b"\n")[1])["slots"][0]
     wanted = json.dumps({name: value[name] for name in ("kdf", "kind", "pub")}, separators=(",", ":"))
-    assert config.slot_binding(KDF, SlotKind.PASSPHRASE, PASSPHRASE_SLOT.pub) == wanted.encode("ascii")
-    assert config.slot_binding(Kdf(KdfAlg.NONE), SlotKind.RECOVERY, b"").startswith(b'{"kdf":{"alg":"none"}')
+    assert slots.slot_binding(KDF, SlotKind.PASSPHRASE, PASSPHRASE_SLOT.pub) == wanted.encode("ascii")
+    assert slots.slot_binding(Kdf(KdfAlg.NONE), SlotKind.RECOVERY, b"").startswith(b'{"kdf":{"alg":"none"}')
 
 
 def test_features():
@@ -248,9 +249,9 @@ def test_slots_are_counted():
     """Section 12: at most 64 slots, none twice."""
     many = tuple(replace(RECOVERY_SLOT, id=number.to_bytes(8, "big")) for number in range(65))
     assert len(config.parse_config(config.signed_bytes(replace(CONFIG, slots=many[:64]))).slots) == 64
-    for slots in (many, (RECOVERY_SLOT, RECOVERY_SLOT)):
+    for some in (many, (RECOVERY_SLOT, RECOVERY_SLOT)):
         with pytest.raises(FormatError):
-            replace(CONFIG, slots=slots)
+            replace(CONFIG, slots=some)
 
 
 def test_largest_config():
@@ -335,7 +336,7 @@ def test_a_kind_that_is_unknown_is_kept():
     signed = config.signed_bytes(made)
     assert config.parse_config(signed) == made
     assert b'"data":"' in signed
-    assert config.slot_binding(slot.kdf, slot.kind, slot.pub, slot.data).startswith(b'{"data":"')
+    assert slots.slot_binding(slot.kdf, slot.kind, slot.pub, slot.data).startswith(b'{"data":"')
 
 
 @pytest.mark.parametrize("kind", ["", "Token", "a b", "x" * 33, "-x", "passphrasé"])
