@@ -28,10 +28,10 @@ TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
 from encfs.core import frames  # noqa: E402
-from encfs.format.config import SlotKind  # noqa: E402  # noqa: E402
 from encfs.format.geometry import Geometry  # noqa: E402
 from encfs.format.header import HeaderFlag  # noqa: E402
 from encfs.format.recovery_key import encode_recovery_key  # noqa: E402
+from encfs.format.slots import SlotKind  # noqa: E402
 from encfs.volume import Volume, acl  # noqa: E402
 from encfs.volume.attributes import Setattr  # noqa: E402
 from encfs.volume.changes import Caller  # noqa: E402

@@ -53,6 +53,7 @@ def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
         volume.close()
         raise
     if foreground:
+        _leave_on_sigterm()
         _harden()
         _start_log(options, foreground=True)
         MountServer(volume, options).run(lambda: None)
@@ -98,8 +99,7 @@ def _child(volume: Volume, options: MountOptions, writer: int) -> None:
     status = 1
     try:
         os.setsid()
-        # Before and after the main loop, which has its own way: leave through the clean-up.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(status))
+        _leave_on_sigterm()
         _harden()
         _start_log(options, foreground=False)
         volume.sessions.adopt(os.getpid())
@@ -117,6 +117,11 @@ def _child(volume: Volume, options: MountOptions, writer: int) -> None:
         )
     finally:
         os._exit(status)
+
+
+def _leave_on_sigterm() -> None:
+    """Before and after the main loop, which has its own way: leave through the clean-up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def _report(writer: int, word: dict[str, object]) -> None:

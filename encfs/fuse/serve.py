@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pyfuse3
 import trio
@@ -84,10 +84,15 @@ class MountServer:
         self._attached = True
 
     async def _main(self, ready: Callable[[], None]) -> None:
+        # The receiver is there before the first request is answered: whoever sees the mount may end it.
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            await self._serve(ready, signals)
+
+    async def _serve(self, ready: Callable[[], None], signals: AsyncIterator[int]) -> None:
         async with trio.open_nursery() as nursery:
             listener = self._control.listen()
             nursery.start_soon(self._serve_control, listener)
-            nursery.start_soon(self._signals)
+            nursery.start_soon(self._end_on, signals)
             nursery.start_soon(self._remember)
             nursery.start_soon(self._settle_moves)
             nursery.start_soon(self._state.medium.watch)
@@ -144,15 +149,14 @@ class MountServer:
                     self._state.medium.suspect(exc)
                     await trio.sleep(_MOVES_PAUSE_SECONDS)
 
-    async def _signals(self) -> None:
+    async def _end_on(self, signals: AsyncIterator[int]) -> None:
         """A service manager's stop is a forced lock: everything is written, programs lose the mount."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            async for number in signals:
-                logger.info("locking on signal %d", number)
-                try:
-                    await self._lock(force=True)
-                except OSError as exc:
-                    logger.error("locking failed: errno %s", exc.errno)
+        async for number in signals:
+            logger.info("locking on signal %d", number)
+            try:
+                await self._lock(force=True)
+            except OSError as exc:
+                logger.error("locking failed: errno %s", exc.errno)
 
     async def _lock(self, force: bool) -> None:  # noqa: FBT001 - a callback
         """Take the mount off; :func:`pyfuse3.main` then returns.
