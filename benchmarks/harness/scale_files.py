@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from benchmarks.harness.interrupts import checkpoint
 from benchmarks.harness.peers import Site
 from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, cool, dice
 from benchmarks.harness.workloads.forked import at_once
@@ -159,6 +160,7 @@ class _Filled:
 
     def fill(self) -> None:
         for n in range(self._count):
+            checkpoint()
             if n % _IN_A_FOLDER == 0:
                 os.mkdir(self._folder(n))
             _write(self._folder(n), f"file {n}")
@@ -196,7 +198,10 @@ class _Filled:
         self._cooled()
         started = time.perf_counter()
         folders = [entry.path for entry in os.scandir(self._top) if entry.name.startswith("folder")]
-        sizes = [size for folder in folders for size in _list(folder)]
+        sizes = []
+        for folder in folders:
+            checkpoint()
+            sizes += _list(folder)
         elapsed = time.perf_counter() - started
         _require(sizes == [_SIZE] * self._count)
         return elapsed / len(sizes)
@@ -211,6 +216,7 @@ def files(plan: Plan, stack: ExitStack) -> Iterator[Point]:
             filled.fill()
         mounts = []
         for _ in range(plan.repetitions - 1):
+            checkpoint()
             with plan.peer.serving(home) as site:
                 mounts.append(site.mount_seconds)
         site = stack.enter_context(plan.peer.serving(home))
@@ -235,6 +241,7 @@ class _Directory:
         }  # fmt: skip
         os.mkdir(self._folder)
         for n in range(count):
+            checkpoint()
             _write(self._folder, f"file {n}")
 
     def _look_up(self, number: int) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from benchmarks.harness.interrupts import checkpoint
 from benchmarks.harness.peers import Site
 from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, cool, dice
 from benchmarks.harness.workloads.steps import WrongBytesError
@@ -70,6 +71,7 @@ class _File:
                 self._write_pages(fd, self._pages("holes", count=_WRITTEN_OF_A_HOLE))
             else:
                 for number in range(self._size // _MIB):
+                    checkpoint()
                     os.write(fd, self._piece(number))
             os.fsync(fd)
         finally:
@@ -220,6 +222,7 @@ def dense(plan: Plan, stack: ExitStack) -> Iterator[Point]:
 def _files(plan: Plan, stack: ExitStack, sizes: Sequence[int], base: bytes | None) -> Iterator[Point]:
     site = stack.enter_context(plan.peer.mounted(plan.base))
     for size in sizes:
+        checkpoint()
         room = os.statvfs(site.path)
         if base is not None and room.f_bavail * room.f_frsize < size * _MIB * _ROOM:
             print(f"a file of {size:,} MiB is left out: there is no room for it", file=sys.stderr)

@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.harness import peers, report
 from benchmarks.harness.clock import Spread, in_turn, significant
 from benchmarks.harness.filesystems import OURS
+from benchmarks.harness.interrupts import checkpoint
 from benchmarks.harness.peers import Peer, Site
 from benchmarks.harness.tables import Table
 from benchmarks.harness.workloads.steps import FailedError, WrongBytesError
@@ -142,6 +143,7 @@ def measure(series: Series, points: Sequence[Point], repetitions: int) -> list[d
 def _take(series: Series, operation: Operation, point: Point, number: int) -> float:
     """What goes wrong says where."""
     where = f"{series.title}, {operation.title}, {point.size:,}"
+    checkpoint()
     peers.settle([point.site])
     try:
         return point.acts[operation.name](number)
