@@ -52,7 +52,7 @@ def figures(document):
     """Of each row: the sizes that have a figure."""
     found = {}
     for entry in document["results"]:
-        spread = entry["time"]["cloakfs"]
+        spread = (entry.get("time") or entry["rate"])["cloakfs"]
         assert spread["low"] <= spread["median"] <= spread["high"]
         found.setdefault(entry["what"], []).append(entry["size"])
     return found
@@ -70,7 +70,8 @@ def test_every_operation_has_a_figure_at_every_point(run):
     }
     # Directories that stand for mounts share their process, which is none: one figure of memory for each series.
     memory = {f"scale/{name}/memory": [POINTS[name][-1]] for name in POINTS}
-    assert figures(document) == {**expected, **memory}
+    rates = {f"scale/clients/mix/{whose}": list(QUICK.clients) for whose in ("all", "each")}
+    assert figures(document) == {**expected, **rates, **memory}
     judged = sum(len(series.operations) for series, _ in program.SERIES.values()) - 1  # No mount, no time for it.
     assert said.out.count(", flat") + said.out.count(", GROWS") == judged
     assert str(TOP) not in json.dumps(document)
@@ -108,6 +109,29 @@ def test_wrong_bytes_end_the_run(run, monkeypatch, series, home, maker):
     status, document, said = run("--only", series)
     assert (status, document) == (1, None)
     assert "failed: " in said.err
+
+
+@forks
+@pytest.mark.parametrize("series", ["files", "entries", "clients"])
+def test_wrong_bytes_in_a_small_file_end_the_run(run, monkeypatch, series):
+    """A new file of the right size that holds something else ends it."""
+    monkeypatch.setattr(scale_files, "_write", lambda path: Path(path).write_bytes(bytes(scale_files._SIZE)))
+    status, document, said = run("--only", series)
+    assert (status, document) == (1, None)
+    assert "something else came back than was written" in said.err
+
+
+def test_rates_are_those_of_the_same_samples():
+    """Four programs that together need 10 us for each operation do 100,000 in a second, each of them 25,000."""
+    operation = scaling.Operation("mix", "mixed", shared=True)
+    entries = list(scaling._entries(scale_files.CLIENTS, operation, 4, [1e-5, 8e-6, 2e-5]))
+    found = {entry["what"]: (entry.get("time") or entry["rate"])["cloakfs"] for entry in entries}
+    assert found == {
+        "scale/clients/mix": {"median": 10.0, "low": 8.0, "high": 20.0},
+        "scale/clients/mix/all": {"median": 100_000.0, "low": 50_000.0, "high": 125_000.0},
+        "scale/clients/mix/each": {"median": 25_000.0, "low": 12_500.0, "high": 31_250.0},
+    }
+    assert [row[-1] for row in scaling.table_of(scale_files.CLIENTS, entries).rows] == ["-", "-", "-"]
 
 
 @forks

@@ -32,6 +32,7 @@ _OPERATIONS = (
     Operation("open", "open and close"),
     Operation("read", "read 4 KiB at random, cold"),
     Operation("write", "write 4 KiB at random, fsync at the end"),
+    Operation("fsync", "fsync after one page"),
     Operation("read_end", f"read the last {_END_MIB} MiB, per MiB, cold"),
     Operation("append", "append 100 bytes, fsync"),
     Operation("cut", "cut one byte off"),
@@ -58,6 +59,7 @@ class _File:
             "open": self._open,
             "read": self._read,
             "write": self._write,
+            "fsync": self._fsync,
             "read_end": self._read_end,
             "append": self._append,
             "cut": self._cut,
@@ -148,6 +150,22 @@ class _File:
         try:
             self._cooled()
             elapsed = self._write_pages(fd, pages)
+            self._check(fd, pages)
+        finally:
+            os.close(fd)
+        return elapsed / len(pages)
+
+    def _fsync(self, number: int) -> float:
+        pages = self._pages("fsync", number, count=_FEW)
+        elapsed = 0.0
+        fd = self._opened()
+        try:
+            for page in pages:
+                self._written[page] = rng.random_bytes(_PAGE)
+                os.pwrite(fd, self._written[page], page * _PAGE)
+                started = time.perf_counter()
+                os.fsync(fd)
+                elapsed += time.perf_counter() - started
             self._check(fd, pages)
         finally:
             os.close(fd)
