@@ -9,7 +9,6 @@ has the method.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import filesystems, report, scale_files, scale_sizes, scaling, tables
+from benchmarks.harness import filesystems, interrupts, report, scale_files, scale_sizes, scaling, tables
 from benchmarks.harness.peers import Peer, PeerError
 from benchmarks.harness.scaling import Amounts, Plan, Point, Series
 from benchmarks.harness.workloads.steps import FailedError, WrongBytesError
@@ -86,9 +85,8 @@ def write(document: dict[str, Any], shown: list[tables.Table], options: argparse
 
 
 def main() -> int:
-    """The program; its exit status is 1 when something failed or gave wrong bytes."""
+    """The program; its exit status is 1 when something failed or gave wrong bytes, 128 and more after a signal."""
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that what is mounted is taken off.
     if not can_drop_caches():
         print("only root can make the kernel forget names: what is called cold here is not", file=sys.stderr)
     amounts = scaling.QUICK if options.quick else scaling.FULL if options.full else Amounts()
@@ -101,10 +99,11 @@ def main() -> int:
     except CloakfsError as exc:
         print(f"there will be no plots: {exc}. {exc.hint}", file=sys.stderr)
     try:
-        for name in options.only:
-            results += measure(name, peer, options.directory, amounts, repetitions)
-            shown.append(scaling.table_of(SERIES[name][0], results))
-            shown[-1].print()
+        with interrupts.held_back():
+            for name in options.only:
+                results += measure(name, peer, options.directory, amounts, repetitions)
+                shown.append(scaling.table_of(SERIES[name][0], results))
+                shown[-1].print()
     except (WrongBytesError, FailedError, PeerError) as exc:
         print(f"failed: {exc}", file=sys.stderr)
         return 1

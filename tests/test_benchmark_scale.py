@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scale as program
-from benchmarks.harness import scale_files, scale_sizes, scaling
+from benchmarks.harness import interrupts, scale_files, scale_sizes, scaling
 from benchmarks.harness.comparing import compare
 from benchmarks.harness.peers import Peer
 from benchmarks.harness.scaling import QUICK
@@ -37,7 +38,6 @@ def run(tmp_path, monkeypatch, capsys):
         output, store = tmp_path / "out.json", tmp_path / "store"
         store.mkdir()
         monkeypatch.setattr(program.filesystems, "cloakfs", lambda _: Peer("cloakfs", ""))
-        monkeypatch.setattr(program.signal, "signal", lambda *_: None)
         command = ["scale", "--quick", "--directory", str(store), "--output", str(output), *options]
         monkeypatch.setattr(sys, "argv", command)
         status = program.main()
@@ -52,7 +52,7 @@ def figures(document):
     """Of each row: the sizes that have a figure."""
     found = {}
     for entry in document["results"]:
-        spread = entry["time"]["cloakfs"]
+        spread = (entry.get("time") or entry["rate"])["cloakfs"]
         assert spread["low"] <= spread["median"] <= spread["high"]
         found.setdefault(entry["what"], []).append(entry["size"])
     return found
@@ -70,7 +70,8 @@ def test_every_operation_has_a_figure_at_every_point(run):
     }
     # Directories that stand for mounts share their process, which is none: one figure of memory for each series.
     memory = {f"scale/{name}/memory": [POINTS[name][-1]] for name in POINTS}
-    assert figures(document) == {**expected, **memory}
+    rates = {f"scale/clients/mix/{whose}": list(QUICK.clients) for whose in ("all", "each")}
+    assert figures(document) == {**expected, **rates, **memory}
     judged = sum(len(series.operations) for series, _ in program.SERIES.values()) - 1  # No mount, no time for it.
     assert said.out.count(", flat") + said.out.count(", GROWS") == judged
     assert str(TOP) not in json.dumps(document)
@@ -108,6 +109,29 @@ def test_wrong_bytes_end_the_run(run, monkeypatch, series, home, maker):
     status, document, said = run("--only", series)
     assert (status, document) == (1, None)
     assert "failed: " in said.err
+
+
+@forks
+@pytest.mark.parametrize("series", ["files", "entries", "clients"])
+def test_wrong_bytes_in_a_small_file_end_the_run(run, monkeypatch, series):
+    """A new file of the right size that holds something else ends it."""
+    monkeypatch.setattr(scale_files, "_write", lambda path: Path(path).write_bytes(bytes(scale_files._SIZE)))
+    status, document, said = run("--only", series)
+    assert (status, document) == (1, None)
+    assert "something else came back than was written" in said.err
+
+
+def test_rates_are_those_of_the_same_samples():
+    """Four programs that together need 10 us for each operation do 100,000 in a second, each of them 25,000."""
+    operation = scaling.Operation("mix", "mixed", shared=True)
+    entries = list(scaling._entries(scale_files.CLIENTS, operation, 4, [1e-5, 8e-6, 2e-5]))
+    found = {entry["what"]: (entry.get("time") or entry["rate"])["cloakfs"] for entry in entries}
+    assert found == {
+        "scale/clients/mix": {"median": 10.0, "low": 8.0, "high": 20.0},
+        "scale/clients/mix/all": {"median": 100_000.0, "low": 50_000.0, "high": 125_000.0},
+        "scale/clients/mix/each": {"median": 25_000.0, "low": 12_500.0, "high": 31_250.0},
+    }
+    assert [row[-1] for row in scaling.table_of(scale_files.CLIENTS, entries).rows] == ["-", "-", "-"]
 
 
 @forks
@@ -158,6 +182,63 @@ def test_two_results_can_be_compared(run):
     found = compare(document, document)
     assert {change.name for change in found.changes} >= {f"scale/sparse/read size={size} cloakfs" for size in (1, 8)}
     assert (found.slower, found.faster, found.only_old, found.only_new) == ([], [], [], [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_a_checkpoint(number):
+    """What is being done is done to its end; the status is that of a shell, and the handlers are those of before."""
+    before = signal.getsignal(number)
+    done = []
+    with pytest.raises(SystemExit) as ended, interrupts.held_back():
+        signal.raise_signal(number)
+        done.append("to its end")
+        interrupts.checkpoint()
+        done.append("more")
+    assert (ended.value.code, done, signal.getsignal(number)) == (128 + number, ["to its end"], before)
+    with pytest.raises(SystemExit), interrupts.held_back():
+        signal.raise_signal(number)
+    with interrupts.held_back():
+        interrupts.checkpoint()
+
+
+# The group of the program gets the signal while the command in argv[1] runs, as from a terminal.
+_SIGNALLED = """
+import os, sys
+from benchmarks import scale
+from benchmarks.harness import filesystems
+run, number, word = filesystems.run, sys.argv.pop(1), sys.argv.pop(1)
+def signalled(name, command, environment):
+    if word in command:
+        command = ("sh", "-c", f'kill -s {number} -- -{os.getpgrp()} && exec "$@"', "sh", *command)
+    return run(name, command, environment)
+filesystems.run = signalled
+sys.exit(scale.main())
+"""
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="no /dev/fuse")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("while_", ["mount", "lock"])
+def test_a_signal_leaves_nothing_mounted(tmp_path, number, while_):
+    """Also while something is mounted or taken off: no mount, no process, no file, and no document."""
+    output = tmp_path / "out.json"
+    command = [sys.executable, "-c", _SIGNALLED, str(int(number)), while_, "--quick", "--only", "files"]
+    command += ["--directory", str(tmp_path), "--output", str(output)]
+    result = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False, start_new_session=True)
+    assert result.returncode == 128 + number, result.stderr
+    assert os.listdir(tmp_path) == []
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    assert [line for line in command_lines() if str(tmp_path) in line] == []
+
+
+def command_lines():
+    """Of all processes that there are."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
 
 
 @pytest.mark.mount

@@ -171,7 +171,7 @@ def _await_end(name: str, process: subprocess.Popen[bytes] | None, pid: int) -> 
 
 
 def run(name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """Run a peer's command; what it prints.
+    """Run a peer's command; what it prints. It is in a session of its own, as :func:`start_in_foreground` says.
 
     Raises:
         PeerError: it failed, in its own words.
@@ -182,6 +182,7 @@ def run(name: str, command: Sequence[str], environment: Mapping[str, str] | None
         capture_output=True,
         text=True,
         check=False,
+        start_new_session=True,
         env={**os.environ, **(environment or {})},
     )
     if result.returncode != 0:

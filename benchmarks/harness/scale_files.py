@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from benchmarks.harness.interrupts import checkpoint
 from benchmarks.harness.peers import Site
 from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, cool, dice
 from benchmarks.harness.workloads.forked import at_once
@@ -44,10 +45,11 @@ ENTRIES = Series(
     "A directory with more entries",
     "entries in the directory",
     (
-        Operation("create", "create one more, write 100 bytes, close"),
+        # Before anything is created: a directory of one entry is looked at with one entry.
         Operation("look_up", "look up one, cold"),
         Operation("miss", "look up a name that is not there, cold"),
         Operation("list", "list it with stat, per entry, cold"),
+        Operation("create", "create one more, write 100 bytes, close"),
         Operation("rename", "rename inside"),
         Operation("unlink", "unlink"),
     ),
@@ -60,6 +62,7 @@ CLIENTS = Series(
         Operation("create", "create, write 100 bytes, close"),
         Operation("stat", "look up, cold"),
         Operation("read", "read 4 KiB at random, cold"),
+        Operation("mix", "these three mixed, cold", shared=True),
     ),
 )
 
@@ -69,10 +72,10 @@ def _note(name: str) -> bytes:
     return (name.encode() * _SIZE)[:_SIZE]
 
 
-def _write(folder: str, name: str) -> None:
-    fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _write(path: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(fd, _note(name))
+        os.write(fd, _note(path.rpartition("/")[2]))
     finally:
         os.close(fd)
 
@@ -102,33 +105,31 @@ def _list(folder: str) -> list[int]:
 
 
 class _Changes:
-    """Files that a repetition makes in a folder, renames, and removes again."""
+    """Files that a repetition makes, renames, and removes again: so many ``in_each`` of its folders."""
 
-    def __init__(self, folder: Callable[[int], str], samples: int, cooled: Callable[[], None]) -> None:
+    def __init__(self, folders: Callable[[int], Sequence[str]], in_each: int, cooled: Callable[[], None]) -> None:
         self._cooled = cooled
-        self._folder = folder
-        self._samples = samples
+        self._folders = folders
+        self._in_each = in_each
         self.acts: dict[str, Act] = {"create": self._create, "rename": self._rename, "unlink": self._unlink}
 
-    def _names(self, number: int, word: str) -> list[str]:
-        return [f"{word} {number} {n}" for n in range(self._samples)]
+    def _paths(self, number: int, word: str) -> list[str]:
+        return [f"{folder}/{word} {number} {n}" for folder in self._folders(number) for n in range(self._in_each)]
 
     def _create(self, number: int) -> float:
-        folder = self._folder(number)
-        os.makedirs(folder, exist_ok=True)
-        return _each(partial(_write, folder), self._names(number, "made"))[0]
+        for folder in self._folders(number):
+            os.makedirs(folder, exist_ok=True)
+        return _each(_write, self._paths(number, "made"))[0]
 
     def _rename(self, number: int) -> float:
-        folder = self._folder(number)
-        pairs = dict(zip(self._names(number, "made"), self._names(number, "kept"), strict=True))
-        return _each(lambda name: os.rename(f"{folder}/{name}", f"{folder}/{pairs[name]}"), list(pairs))[0]
+        pairs = dict(zip(self._paths(number, "made"), self._paths(number, "kept"), strict=True))
+        return _each(lambda made: os.rename(made, pairs[made]), list(pairs))[0]
 
     def _unlink(self, number: int) -> float:
-        folder = self._folder(number)
+        made, kept = self._paths(number, "made"), self._paths(number, "kept")
         self._cooled()
-        pairs = zip(self._names(number, "made"), self._names(number, "kept"), strict=True)
-        _require(all(_read(f"{folder}/{kept}") == _note(made) for made, kept in pairs))
-        return _each(lambda name: os.unlink(f"{folder}/{name}"), self._names(number, "kept"))[0]
+        _require([_read(path) for path in kept] == [_note(path.rpartition("/")[2]) for path in made])
+        return _each(os.unlink, kept)[0]
 
 
 # -- files in a volume ---------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class _Filled:
         self._top = str(top)
         self._count = count
         self._samples = samples
-        changes = _Changes(lambda number: f"{self._top}/changes {number}", samples, self._cooled)
+        changes = _Changes(lambda number: [f"{self._top}/changes {number}"], samples, self._cooled)
         more = {"look_up": self._look_up, "read": self._read, "list": self._list, "walk": self._walk}
         self.acts: dict[str, Act] = {**changes.acts, **more}
 
@@ -159,9 +160,10 @@ class _Filled:
 
     def fill(self) -> None:
         for n in range(self._count):
+            checkpoint()
             if n % _IN_A_FOLDER == 0:
                 os.mkdir(self._folder(n))
-            _write(self._folder(n), f"file {n}")
+            _write(f"{self._folder(n)}/file {n}")
 
     def _chosen(self, number: int) -> list[int]:
         return dice("files", number).sample(range(self._count), min(self._count, self._samples))
@@ -196,7 +198,10 @@ class _Filled:
         self._cooled()
         started = time.perf_counter()
         folders = [entry.path for entry in os.scandir(self._top) if entry.name.startswith("folder")]
-        sizes = [size for folder in folders for size in _list(folder)]
+        sizes = []
+        for folder in folders:
+            checkpoint()
+            sizes += _list(folder)
         elapsed = time.perf_counter() - started
         _require(sizes == [_SIZE] * self._count)
         return elapsed / len(sizes)
@@ -211,6 +216,7 @@ def files(plan: Plan, stack: ExitStack) -> Iterator[Point]:
             filled.fill()
         mounts = []
         for _ in range(plan.repetitions - 1):
+            checkpoint()
             with plan.peer.serving(home) as site:
                 mounts.append(site.mount_seconds)
         site = stack.enter_context(plan.peer.serving(home))
@@ -222,32 +228,41 @@ def files(plan: Plan, stack: ExitStack) -> Iterator[Point]:
 
 
 class _Directory:
-    """One directory with so many entries."""
+    """So many entries in one directory, and small ones in several: what a repetition adds at most doubles each."""
 
     def __init__(self, site: Site, count: int, samples: int) -> None:
-        self._cooled = partial(cool, site)
-        self._folder = str(site.path / f"{count}")
+        self._site = site
         self._count = count
         self._samples = samples
-        changes = _Changes(lambda _: self._folder, samples, self._cooled)
+        self._folders = [f"{site.path}/{count} {n}" for n in range(max(1, samples // count))]
+        changes = _Changes(lambda _: self._folders, max(1, samples // len(self._folders)), self._cooled)
         self.acts: dict[str, Act] = {
             **changes.acts, "look_up": self._look_up, "miss": self._miss, "list": self._list_all
         }  # fmt: skip
-        os.mkdir(self._folder)
-        for n in range(count):
-            _write(self._folder, f"file {n}")
+        for folder in self._folders:
+            os.mkdir(folder)
+            for n in range(count):
+                checkpoint()
+                _write(f"{folder}/file {n}")
+
+    def _cooled(self) -> None:
+        """What is measured is inside of the directories, so the kernel knows these themselves."""
+        cool(self._site)
+        for folder in self._folders:
+            os.stat(folder)
 
     def _look_up(self, number: int) -> float:
-        chosen = dice("entries", number).sample(range(self._count), min(self._count, self._samples))
+        every = [f"{folder}/file {n}" for folder in self._folders for n in range(self._count)]
+        chosen = dice("entries", number).sample(every, min(len(every), self._samples))
         self._cooled()
-        seconds, found = _each(lambda path: os.lstat(path).st_size, [f"{self._folder}/file {n}" for n in chosen])
+        seconds, found = _each(lambda path: os.lstat(path).st_size, chosen)
         _require(found == [_SIZE] * len(found))
         return seconds
 
     def _miss(self, number: int) -> float:
+        folders = [self._folders[n % len(self._folders)] for n in range(self._samples)]
         self._cooled()
-        paths = [f"{self._folder}/nothing {number} {n}" for n in range(self._samples)]
-        seconds, found = _each(os.path.lexists, paths)
+        seconds, found = _each(os.path.lexists, [f"{folder}/no {number} {n}" for n, folder in enumerate(folders)])
         _require(not any(found))
         return seconds
 
@@ -255,9 +270,9 @@ class _Directory:
         del number
         self._cooled()
         started = time.perf_counter()
-        sizes = _list(self._folder)
+        sizes = [size for folder in self._folders for size in _list(folder)]
         elapsed = time.perf_counter() - started
-        _require(len(sizes) >= self._count and set(sizes) == {_SIZE})
+        _require(sizes == [_SIZE] * self._count * len(self._folders))
         return elapsed / len(sizes)
 
 
@@ -272,66 +287,105 @@ def entries(plan: Plan, stack: ExitStack) -> Iterator[Point]:
 
 
 class _Crowd:
-    """So many processes that do their share of the same work at once; the seconds are those of all, per operation."""
+    """So many processes that do their share of the same work at once; the seconds are those of all, per operation.
+
+    What they read is compared as they go: that takes 0.2 us.
+    """
 
     def __init__(self, site: Site, clients: int, data: bytes, samples: int) -> None:
         self._cooled = partial(cool, site)
         self._top = str(site.path)
         self._clients = clients
         self._data = data
-        self._samples = samples
-        self.acts: dict[str, Act] = {"create": self._create, "stat": self._stat, "read": self._read}
+        self._work = range(samples * 4)
+        self.acts: dict[str, Act] = {"create": self._create, "stat": self._stat, "read": self._read, "mix": self._mix}
 
-    def _shares(self, work: Sequence[int]) -> list[Sequence[int]]:
+    def _shares(self) -> list[Sequence[int]]:
         """All do something, at least one thing each."""
-        return [work[client :: self._clients] for client in range(self._clients)]
+        return [self._work[client :: self._clients] for client in range(self._clients)]
 
-    def _together(self, work: Sequence[int], function: Callable[[int, Sequence[int]], None]) -> float:
-        shares = self._shares(work)
-        return at_once([partial(function, client, share) for client, share in enumerate(shares)]) / len(work)
+    def _together(self, function: Callable[[int, Sequence[int]], None]) -> float:
+        works = [partial(function, client, share) for client, share in enumerate(self._shares())]
+        return at_once(works) / len(self._work)
+
+    def _home(self, number: int, client: int, word: str = "made") -> str:
+        return f"{self._top}/crowd {self._clients} {number}/{client}/{word}"
+
+    def _make_homes(self, number: int, word: str) -> None:
+        for client in range(self._clients):
+            os.makedirs(self._home(number, client, word))
+
+    def _check(self, number: int, word: str) -> None:
+        self._cooled()
+        for client, share in enumerate(self._shares()):
+            home = self._home(number, client, word)
+            _require(all(_read(f"{home}/file {n}") == _note(f"file {n}") for n in share))
+
+    def _read_page(self, fd: int, page: int) -> None:
+        found = os.pread(fd, _PAGE, page * _PAGE)
+        _require(found == self._data[page * _PAGE : (page + 1) * _PAGE])
+
+    def _pages(self, *what: object) -> list[int]:
+        return dice(*what).sample(range(len(self._data) // _PAGE), len(self._work))
 
     def _create(self, number: int) -> float:
-        home = f"{self._top}/crowd {self._clients} {number}"
-        for client in range(self._clients):
-            os.makedirs(f"{home}/{client}")
+        self._make_homes(number, "made")
 
         def create(client: int, share: Sequence[int]) -> None:
+            home = self._home(number, client)
             for n in share:
-                _write(f"{home}/{client}", f"file {n}")
+                _write(f"{home}/file {n}")
 
-        seconds = self._together(range(self._samples * 4), create)
-        self._cooled()
-        for client, share in enumerate(self._shares(range(self._samples * 4))):
-            _require(all(_read(f"{home}/{client}/file {n}") == _note(f"file {n}") for n in share))
+        seconds = self._together(create)
+        self._check(number, "made")
         return seconds
 
     def _stat(self, number: int) -> float:
         """Of the files that :meth:`_create` left."""
-        home = f"{self._top}/crowd {self._clients} {number}"
 
         def look(client: int, share: Sequence[int]) -> None:
+            home = self._home(number, client)
             for n in share:
-                _require(os.lstat(f"{home}/{client}/file {n}").st_size == _SIZE)
+                _require(os.lstat(f"{home}/file {n}").st_size == _SIZE)
 
         self._cooled()
-        return self._together(range(self._samples * 4), look)
+        return self._together(look)
 
     def _read(self, number: int) -> float:
-        """Comparing a page takes 0.2 us."""
-        pages = dice("pages", number).sample(range(len(self._data) // _PAGE), self._samples * 4)
+        pages = self._pages("pages", number)
 
         def read(client: int, share: Sequence[int]) -> None:
             del client
             fd = os.open(f"{self._top}/shared", os.O_RDONLY)
             try:
-                for page in share:
-                    found = os.pread(fd, _PAGE, page * _PAGE)
-                    _require(found == self._data[page * _PAGE : (page + 1) * _PAGE])
+                for n in share:
+                    self._read_page(fd, pages[n])
             finally:
                 os.close(fd)
 
         self._cooled()
-        return self._together(pages, read)
+        return self._together(read)
+
+    def _mix(self, number: int) -> float:
+        """Each of the three in turn, so that all of them go on at the same time."""
+        pages = self._pages("mixed", number)
+        self._make_homes(number, "mixed")
+
+        def mix(client: int, share: Sequence[int]) -> None:
+            made, mixed = self._home(number, client), self._home(number, client, "mixed")
+            fd = os.open(f"{self._top}/shared", os.O_RDONLY)
+            try:
+                for n in share:
+                    _write(f"{mixed}/file {n}")
+                    _require(os.lstat(f"{made}/file {n}").st_size == _SIZE)
+                    self._read_page(fd, pages[n])
+            finally:
+                os.close(fd)
+
+        self._cooled()
+        seconds = self._together(mix)
+        self._check(number, "mixed")
+        return seconds / 3
 
 
 def clients(plan: Plan, stack: ExitStack) -> Iterator[Point]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from benchmarks.harness.interrupts import checkpoint
 from benchmarks.harness.peers import Site
 from benchmarks.harness.scaling import Act, Operation, Plan, Point, Series, cool, dice
 from benchmarks.harness.workloads.steps import WrongBytesError
@@ -31,6 +32,7 @@ _OPERATIONS = (
     Operation("open", "open and close"),
     Operation("read", "read 4 KiB at random, cold"),
     Operation("write", "write 4 KiB at random, fsync at the end"),
+    Operation("fsync", "fsync after one page"),
     Operation("read_end", f"read the last {_END_MIB} MiB, per MiB, cold"),
     Operation("append", "append 100 bytes, fsync"),
     Operation("cut", "cut one byte off"),
@@ -57,6 +59,7 @@ class _File:
             "open": self._open,
             "read": self._read,
             "write": self._write,
+            "fsync": self._fsync,
             "read_end": self._read_end,
             "append": self._append,
             "cut": self._cut,
@@ -70,6 +73,7 @@ class _File:
                 self._write_pages(fd, self._pages("holes", count=_WRITTEN_OF_A_HOLE))
             else:
                 for number in range(self._size // _MIB):
+                    checkpoint()
                     os.write(fd, self._piece(number))
             os.fsync(fd)
         finally:
@@ -151,6 +155,22 @@ class _File:
             os.close(fd)
         return elapsed / len(pages)
 
+    def _fsync(self, number: int) -> float:
+        pages = self._pages("fsync", number, count=_FEW)
+        elapsed = 0.0
+        fd = self._opened()
+        try:
+            for page in pages:
+                self._written[page] = rng.random_bytes(_PAGE)
+                os.pwrite(fd, self._written[page], page * _PAGE)
+                started = time.perf_counter()
+                os.fsync(fd)
+                elapsed += time.perf_counter() - started
+            self._check(fd, pages)
+        finally:
+            os.close(fd)
+        return elapsed / len(pages)
+
     def _read_end(self, number: int) -> float:
         del number
         size = min(self._size, _END_MIB * _MIB)
@@ -220,6 +240,7 @@ def dense(plan: Plan, stack: ExitStack) -> Iterator[Point]:
 def _files(plan: Plan, stack: ExitStack, sizes: Sequence[int], base: bytes | None) -> Iterator[Point]:
     site = stack.enter_context(plan.peer.mounted(plan.base))
     for size in sizes:
+        checkpoint()
         room = os.statvfs(site.path)
         if base is not None and room.f_bavail * room.f_frsize < size * _MIB * _ROOM:
             print(f"a file of {size:,} MiB is left out: there is no room for it", file=sys.stderr)

@@ -7,7 +7,7 @@ Owns: the order of things, what a figure is, whether it stays flat. Must not kno
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 from benchmarks.harness import peers, report
 from benchmarks.harness.clock import Spread, in_turn, significant
 from benchmarks.harness.filesystems import OURS
+from benchmarks.harness.interrupts import checkpoint
 from benchmarks.harness.peers import Peer, Site
 from benchmarks.harness.tables import Table
 from benchmarks.harness.workloads.steps import FailedError, WrongBytesError
 from encfs.bench import charts
 from encfs.bench.caches import forget
 
+_RATE = "per s"
 FLAT = 2.0
 """A cost grows when the largest point costs more than so many times the cheapest one."""
 
@@ -63,12 +65,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A row: what is done, and the unit of one of it; ``scale`` makes that unit of seconds."""
+    """A row: what is done, and the unit of one of it; ``scale`` makes that unit of seconds.
+
+    Attributes:
+        shared: as many programs as the size says do it at once, so it is also told how many are done in a second.
+    """
 
     name: str
     title: str
     unit: str = "us"
     scale: float = 1e6
+    shared: bool = False
 
 
 Act = Callable[[int], float]
@@ -131,10 +138,11 @@ def measure(series: Series, points: Sequence[Point], repetitions: int) -> list[d
                 taken = _take(series, operation, point, number)
                 seconds.setdefault((operation.name, point.size), []).append(taken)
     entries = [
-        _entry(series, operation, point.size, seconds[operation.name, point.size])
+        entry
         for operation in series.operations
         for point in points
         if (operation.name, point.size) in seconds
+        for entry in _entries(series, operation, point.size, seconds[operation.name, point.size])
     ]
     return [*entries, *_memory(series, points)]
 
@@ -142,6 +150,7 @@ def measure(series: Series, points: Sequence[Point], repetitions: int) -> list[d
 def _take(series: Series, operation: Operation, point: Point, number: int) -> float:
     """What goes wrong says where."""
     where = f"{series.title}, {operation.title}, {point.size:,}"
+    checkpoint()
     peers.settle([point.site])
     try:
         return point.acts[operation.name](number)
@@ -151,14 +160,18 @@ def _take(series: Series, operation: Operation, point: Point, number: int) -> fl
         raise FailedError(f"{where}: {exc}") from exc
 
 
-def _entry(series: Series, operation: Operation, size: int, seconds: Sequence[float]) -> dict[str, Any]:
-    return {
-        "what": f"scale/{series.name}/{operation.name}",
-        "size": size,
-        "title": operation.title,
-        "unit": operation.unit,
-        "time": {OURS: Spread.of([value * operation.scale for value in seconds]).as_json()},
-    }
+def _entries(series: Series, operation: Operation, size: int, seconds: Sequence[float]) -> Iterator[dict[str, Any]]:
+    what = f"scale/{series.name}/{operation.name}"
+
+    def entry(more: str, title: str, unit: str, values: Sequence[float], key: str) -> dict[str, Any]:
+        spread = Spread.of(values).as_json()
+        return {"what": what + more, "size": size, "title": title, "unit": unit, key: {OURS: spread}}
+
+    yield entry("", operation.title, operation.unit, [value * operation.scale for value in seconds], "time")
+    if operation.shared:
+        rates = [1 / value for value in seconds]
+        yield entry("/all", f"{operation.title}, of all programs together", _RATE, rates, "rate")
+        yield entry("/each", f"{operation.title}, of each program", _RATE, [rate / size for rate in rates], "rate")
 
 
 def _memory(series: Series, points: Sequence[Point]) -> list[dict[str, Any]]:
@@ -185,7 +198,7 @@ def medians(series: Series, entries: Sequence[Mapping[str, Any]]) -> dict[tuple[
     for entry in entries:
         if entry["what"].startswith(f"scale/{series.name}/"):
             row = found.setdefault((entry["title"], entry["unit"]), {})
-            row[entry["size"]] = entry["time"][OURS]["median"]
+            row[entry["size"]] = (entry.get("time") or entry["rate"])[OURS]["median"]
     return found
 
 
@@ -194,7 +207,11 @@ def table_of(series: Series, entries: Sequence[Mapping[str, Any]]) -> Table:
     rows = medians(series, entries)
     sizes = sorted({size for row in rows.values() for size in row})
     shown = [
-        (f"{title}, {unit}", *(report.show(row[size]) if size in row else "-" for size in sizes), _growth(row))
+        (
+            f"{title}, {unit}",
+            *(report.show(row[size]) if size in row else "-" for size in sizes),
+            "-" if unit == _RATE else _growth(row),
+        )
         for (title, unit), row in rows.items()
     ]
     return Table(f"{series.title}, by {series.x_label}", ("", *(f"{size:,}" for size in sizes), "largest"), shown)
