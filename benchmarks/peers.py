@@ -11,18 +11,29 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import course, figures, filesystems, packages, plots, report, tables, targets, tree, workloads
+from benchmarks.harness import (
+    course,
+    figures,
+    filesystems,
+    interrupts,
+    packages,
+    plots,
+    report,
+    tables,
+    targets,
+    tree,
+    workloads,
+)
 from benchmarks.harness.course import Course
-from benchmarks.harness.peers import Peer, PeerError
+from benchmarks.harness.peers import Peer, PeerError, Site
 from benchmarks.harness.workloads.programs import make_repository
 from benchmarks.harness.workloads.steps import (
     QUICK,
@@ -88,7 +99,7 @@ class Run:
             )
             entries = self._mount_times(home / _MOUNT) if _MOUNT in groups else []
             mounted = self.peers if steps or _IDLE in groups else ()
-            sites = [stack.enter_context(peer.mounted(home)) for peer in mounted]
+            sites = [stack.enter_context(_mounted(peer, home)) for peer in mounted]
             run = Course(sites, steps)
             if steps:
                 self._repeat(run, self._samples(memory, steps), memory)
@@ -118,6 +129,12 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """For the document."""
         return {"repetitions": self.repetitions, "idle_seconds": self.idle_seconds, **asdict(self.amounts)}
+
+
+def _mounted(peer: Peer, home: Path) -> AbstractContextManager[Site]:
+    """One after the other is mounted: the end can come in between."""
+    interrupts.checkpoint()
+    return peer.mounted(home)
 
 
 def _possible(steps: Sequence[Step]) -> list[Step]:
@@ -204,20 +221,20 @@ def write(
 
 
 def main() -> int:
-    """The program; its exit status is 1 when a peer did not mount, failed, or gave wrong bytes."""
+    """The program; its exit status is 1 when a peer failed or gave wrong bytes, 128 and more after a signal."""
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that what is mounted is taken off.
     with_plots = can_plot(options)
     chosen = choose_peers(options.peers, options.cell_size)
     run, names = Run(options, chosen), [peer.name for peer in chosen]
     results, shown = [], []
     try:
-        for store, base, groups in stores_of(options):
-            print(f"on {filesystem_of(base)}: {' '.join(names)}", file=sys.stderr)
-            results.append(run.measure(store, base, groups))
-            for table in tables.tables_of(results[-1], names):
-                table.print()
-                shown.append(table)
+        with interrupts.held_back():
+            for store, base, groups in stores_of(options):
+                print(f"on {filesystem_of(base)}: {' '.join(names)}", file=sys.stderr)
+                results.append(run.measure(store, base, groups))
+                for table in tables.tables_of(results[-1], names):
+                    table.print()
+                    shown.append(table)
     except (PeerError, WrongBytesError, FailedError) as exc:
         print(f"failed: {exc}", file=sys.stderr)
         return 1

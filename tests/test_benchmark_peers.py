@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -16,7 +17,7 @@ import pytest
 from benchmarks import peers as program
 from benchmarks.harness import filesystems, plots, targets, tree, workloads
 from benchmarks.harness.course import Course
-from benchmarks.harness.peers import Peer, Site
+from benchmarks.harness.peers import Peer, PeerError, Site
 from benchmarks.harness.workloads.memory import PAGE
 from benchmarks.harness.workloads.programs import make_repository
 from benchmarks.harness.workloads.steps import QUICK, FailedError, Round, Samples, Step, WrongBytesError, nothing
@@ -95,12 +96,60 @@ def test_wrong_bytes_end_the_run(tmp_path, monkeypatch, capsys):
     output = tmp_path / "out.json"
     command = ["peers", "--quick", "--only", "large", "--tmpfs", str(tmp_path), "--output", str(output)]
     monkeypatch.setattr(sys, "argv", command)
-    monkeypatch.setattr(program.signal, "signal", lambda *_: None)
     assert program.main() == 1
     said = capsys.readouterr()
     assert "failed: a test on gocryptfs: other bytes" in said.err
     assert "Targets" not in said.out
     assert not output.exists()
+
+
+def test_a_signal_ends_the_run_between_two_steps(tmp_path, monkeypatch):
+    """The step is done to its end and the next one is not begun; nothing is written, and nothing is left."""
+    done = []
+
+    def signalled(path, rnd):
+        signal.raise_signal(signal.SIGTERM)
+        done.append(path.parent.name)
+
+    monkeypatch.setattr(program, "choose_peers", lambda *_: [Peer("cloakfs", ""), Peer("gocryptfs", "")])
+    monkeypatch.setattr(workloads, "STEPS", (Step("large", "test", "a test", "s", signalled),))
+    output, store = tmp_path / "out.json", tmp_path / "store"
+    store.mkdir()
+    command = ["peers", "--quick", "--only", "large", "--tmpfs", str(store), "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert (ended.value.code, len(done)) == (128 + signal.SIGTERM, 1)
+    assert not output.exists()
+    assert os.listdir(store) == []
+
+
+def test_an_output_that_cannot_be_written_is_said_first(tmp_path, monkeypatch, capsys):
+    """A directory that is missing ends the program before anything is measured."""
+    monkeypatch.setattr(sys, "argv", ["peers", "--output", str(tmp_path / "missing" / "out.json")])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 2
+    assert "there is no directory" in capsys.readouterr().err
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tmpfs")
+def test_a_mount_whose_daemon_is_not_found_is_taken_off(tmp_path):
+    """Between the mount and the search for who serves it nothing may go wrong either."""
+
+    def start(home):
+        subprocess.run(["mount", "-t", "tmpfs", "nothing", home / "mnt"], check=True)
+
+    def find_pid(home):
+        raise PeerError("nobody serves it")
+
+    with (
+        pytest.raises(PeerError, match="nobody serves it"),
+        Peer("one", "", start=start, find_pid=find_pid).mounted(tmp_path),
+    ):
+        pass
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
 
 
 # -- steps ---------------------------------------------------------------------------------------------------

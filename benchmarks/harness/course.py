@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.harness import peers
 from benchmarks.harness.clock import in_turn
+from benchmarks.harness.interrupts import checkpoint
 from benchmarks.harness.peers import Peer, Site
 from benchmarks.harness.quiet import Others
 from benchmarks.harness.workloads.steps import FailedError, RefusedError, Round, Step, WrongBytesError, nothing
@@ -84,6 +85,7 @@ class Course:
 
     def _take_on_all(self, step: Step, rnd: Round) -> None:
         """Caches are dropped once for all peers: what one does changes nothing of what the kernel keeps of another."""
+        checkpoint()
         for site in self._order(step, rnd):
             with _named(step, site):
                 step.prepare(site.path, rnd)
@@ -109,6 +111,7 @@ class Course:
         return sum(site.cpu_seconds() for site in self._sites)
 
     def _take(self, step: Step, site: Site, rnd: Round) -> None:
+        checkpoint()
         if step.warm:
             step.run(site.path, rnd)
         os.sync()
@@ -157,6 +160,7 @@ def mount_times(base: Path, candidates: Sequence[Peer], repetitions: int) -> Sam
         for number in range(repetitions):
             shares = []
             for peer in in_turn(chosen, number):
+                checkpoint()
                 os.sync()
                 others = Others(0.0)
                 with peer.serving(homes[peer.name]) as site:
@@ -172,7 +176,10 @@ def idle_cpu(sites: Sequence[Site], seconds: float) -> dict[str, float]:
     os.sync()
     peers.settle(served)
     before = {site.peer: site.cpu_seconds() for site in served}
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        checkpoint()
+        time.sleep(min(left, 1.0))
     return {site.peer: site.cpu_seconds() - before[site.peer] for site in served}
 
 

@@ -117,18 +117,18 @@ class Peer:
         started = time.perf_counter()
         process = self.start(home)
         elapsed = time.perf_counter() - started
-        pid = self._server(process, home)
+        pid = None if process is None else process.pid
         try:
+            pid = pid or self._find_server(home)
             yield Site(self.name, plain, pid, elapsed)
             self._take_off(home)
         finally:
             if is_mounted(str(plain)):
                 subprocess.run([*_unmount_command(lazy=True), str(plain)], check=False)
-            _await_end(self.name, process, pid)
+            if pid is not None:
+                _await_end(self.name, process, pid)
 
-    def _server(self, process: subprocess.Popen[bytes] | None, home: Path) -> int:
-        if process is not None:
-            return process.pid
+    def _find_server(self, home: Path) -> int:
         if self.find_pid is None:
             raise AssertionError("internal error: nobody knows who serves the mount")
         return self.find_pid(home)

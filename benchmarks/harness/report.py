@@ -41,7 +41,9 @@ def arguments(about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke run in seconds; its figures mean nothing")
     parser.add_argument("--repetitions", type=int, metavar="N", help="samples of each measurement")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the JSON file (default: in benchmarks/results/)")
+    parser.add_argument(
+        "--output", type=_new_file, metavar="FILE", help="the JSON file (default: in benchmarks/results/)"
+    )
     return parser
 
 
@@ -59,6 +61,18 @@ def document(
         **more,
         "results": results,
     }
+
+
+def _new_file(text: str) -> Path:
+    """A path that can be written to: said before anything is measured, not after.
+
+    Raises:
+        argparse.ArgumentTypeError: its directory is missing.
+    """
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {path.parent}")
+    return path
 
 
 def machine() -> dict[str, Any]:
