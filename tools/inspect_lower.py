@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Info = dict[str, Any]
 
 SPARSE, MULTI, PARITY = 1, 2, 4
-CLEAR = "4s magic, B version, B type, B log2_cell, B zero, I epoch, I previous_epoch, 16s fid, 16s zero"
+CLEAR = "4s magic, B version, B type, B log2_cell, B zero, I epoch, I content_epoch, 16s fid, 16s zero"
 TYPES = {b"CLKF": (1, 2), b"CLKD": (3,), b"CLKS": (4,)}
 LABELS = {b"CLKF": b"header", b"CLKD": b"directory", b"CLKS": b"session"}
 BODIES = {
@@ -59,6 +59,9 @@ CONFIG_NAMES = ("cloakfs.volume", "cloakfs.volume.bak")
 CONFIG_LIMIT = (1 << 20) + 256  # 1 MiB of JSON and the two other lines
 CONFIG = {"volume_id": str, "seq": int, "created": int, "suite": str, "cell_size": int, "features": dict}
 CONFIG |= {"min_reader": int, "root_dir_id": str, "rk_id": str, "slots": list, "epochs": list}
+CONFIG |= {"metadata": str}
+ROTATION = {"epoch": int, "reason": str, "started": int, "finished": int, "data": int}
+ROTATION |= {"files": int, "directories": int, "cells": int}
 SLOT = {"id": str, "kind": str, "label": str, "created": int, "kdf": dict, "pub": str, "commit": str}
 SLOT |= {"esk": str, "erk": str, "auth": str}
 ARGON2 = {"alg": str, "memory_kib": int, "passes": int, "lanes": int, "salt": str}
@@ -165,13 +168,15 @@ def parse_config(raw: bytes) -> Config:
     except (ValueError, RecursionError):
         raise Damaged("config: not JSON") from None
     require(canonical(fields) == parts[2], "config: not canonical JSON")
-    check_fields(fields, CONFIG, "object")
+    check_fields(fields, CONFIG | ({"rotations": list} if "rotations" in fields else {}), "object")
     check_fields(fields["features"], dict.fromkeys(("compat", "incompat", "ro_compat"), list), "features")
     for slot in fields["slots"]:
         check_fields(slot, SLOT, "slot")
         check_fields(slot["kdf"], ARGON2 if slot["kind"] == "passphrase" else {"alg": str}, "kdf")
     for epoch in fields["epochs"]:
-        check_fields(epoch, {"epoch": int, "state": str, "wrap": str}, "epoch")
+        check_fields(epoch, {"epoch": int, "created": int, "state": str, "wrap": str}, "epoch")
+    for rotation in fields.get("rotations", []):
+        check_fields(rotation, ROTATION, "rotation")
     return Config(parts[1], fields, unb64(text(parts[3]), "config MAC"))
 
 
@@ -278,30 +283,34 @@ class Keys:
             wrap = unb64(entry["wrap"], "epoch wrap", 60)
             self.epochs[entry["epoch"]] = sealed_open(wrap_key, aad, wrap, f"epoch {entry['epoch']}")
         active = [entry["epoch"] for entry in config.fields["epochs"] if entry["state"] == "active"]
-        require(len(active) == 1, "config: not exactly one active epoch")
-        self.active: int = active[0]
+        require(active == [max(self.epochs, default=None)], "config: not exactly one active epoch, the highest")
+        aad = b"cloakfs/1 metadata" + config.id("volume_id")
+        self.metadata = sealed_open(wrap_key, aad, unb64(config.fields["metadata"], "metadata", 60), "metadata key")
 
     def check_mac(self, config: Config) -> None:
         """Check M (section 3)."""
         expected = hmac.digest(expand(self.root_key, b"cloakfs/1 config"), config.signed, "sha256")
         require(hmac.compare_digest(expected, config.mac), "config: MAC is wrong")
 
-    def derive(self, label: bytes, tail: bytes = b"", epoch: int | None = None, length: int = 32) -> bytes:
-        """One key of the tree; the active epoch's unless another is named."""
-        epoch = self.active if epoch is None else epoch
+    def of_epoch(self, label: bytes, tail: bytes, epoch: int) -> bytes:
+        """One key below that of an epoch."""
         require(epoch in self.epochs, f"epoch {epoch} is not in the config")
-        return expand(self.epochs[epoch], b"cloakfs/1 " + label + tail, length)
+        return expand(self.epochs[epoch], b"cloakfs/1 " + label + tail, 32)
+
+    def of_metadata(self, label: bytes, tail: bytes = b"", length: int = 32) -> bytes:
+        """One key below the metadata key."""
+        return expand(self.metadata, b"cloakfs/1 " + label + tail, length)
 
     def encode_name(self, dir_id: bytes, name: bytes) -> str:
         """Plain name to lower name (section 7)."""
         if len(name) > 160:
-            return "~" + b64(hmac.digest(self.derive(b"longname"), dir_id + name, "sha256"))
-        return b64(AESSIV(self.derive(b"name", length=64)).encrypt(name + bytes(-len(name) % 16), [dir_id]))
+            return "~" + b64(hmac.digest(self.of_metadata(b"longname"), dir_id + name, "sha256"))
+        return b64(AESSIV(self.of_metadata(b"name", length=64)).encrypt(name + bytes(-len(name) % 16), [dir_id]))
 
     def decode_name(self, dir_id: bytes, lower: str) -> bytes:
         """Lower name to plain name of at most 160 bytes (section 7)."""
         try:
-            padded = AESSIV(self.derive(b"name", length=64)).decrypt(unb64(lower, "name"), [dir_id])
+            padded = AESSIV(self.of_metadata(b"name", length=64)).decrypt(unb64(lower, "name"), [dir_id])
         except InvalidTag:
             raise Damaged("name does not authenticate") from None
         name = padded.rstrip(b"\0")
@@ -357,7 +366,7 @@ class Frame(NamedTuple):
     def open(self, keys: Keys, magic: bytes) -> Info:
         """The body, opened with the key of the epoch that the frame names, and what must hold in it."""
         require(self.clear["magic"] == magic, f"frame: magic is not {text(magic)}")
-        key = keys.derive(LABELS[magic], self.clear["fid"] if magic == b"CLKF" else b"", self.clear["epoch"])
+        key = keys.of_epoch(LABELS[magic], self.clear["fid"] if magic == b"CLKF" else b"", self.clear["epoch"])
         opened = gcm_open(key, self.raw[48:60], self.raw[:48], self.raw[60:], f"frame {text(magic)}")
         body = unpack_fields(BODIES[magic], opened)
         if magic == b"CLKF":
@@ -396,7 +405,7 @@ def read_frame(path: Path) -> Frame:
 def checkpoint_records(raw: bytes, keys: Keys) -> list[bytes]:
     """The records of a checkpoint, without their lengths; all of it is authenticated, and whole."""
     head, records, chunks, at = raw[:48], [], [], 48
-    key = keys.derive(b"checkpoint", head[16:32], int.from_bytes(head[8:12], "big"))
+    key = keys.of_epoch(b"checkpoint", head[16:32], int.from_bytes(head[8:12], "big"))
     while at < len(raw):
         end = at + 4 + int.from_bytes(raw[at : at + 4], "big")
         require(at + 4 + 28 < end <= len(raw), "checkpoint: a chunk has the wrong length")
@@ -634,12 +643,12 @@ class Volume:
         info["size"] = len(blob) - 45
         if not self.keys:
             return
-        plain = sealed_open(self.keys.derive(b"symlink"), b"cloakfs/1 symlink", blob, "symlink")
+        plain = sealed_open(self.keys.of_metadata(b"symlink"), b"cloakfs/1 symlink", blob, "symlink")
         require(18 <= len(plain) <= 17 + 4095 and plain[0] <= 1, "symlink: wrong form")
         info["target"] = text(plain[17:])
         if dir_id:
             name = self.keys.decode_name(dir_id, path.name)
-            place = hmac.digest(self.keys.derive(b"place"), dir_id + name, "sha256")[:16]
+            place = hmac.digest(self.keys.of_metadata(b"place"), dir_id + name, "sha256")[:16]
             require(plain[0] or place == plain[1:17], "the symlink was made for another place")
             info |= {"name": text(name), "place": "ok"}
 
@@ -665,7 +674,7 @@ class Volume:
                 return {}
             raise
         assert self.keys is not None
-        rest = sealed_open(self.keys.derive(b"xattr", identity), b"cloakfs/1 xattr", blob, "xattrs")
+        rest = sealed_open(self.keys.of_metadata(b"xattr", identity), b"cloakfs/1 xattr", blob, "xattrs")
         found: list[tuple[bytes, bytes]] = []
         while rest:
             name, rest = cut_field(rest, 2)

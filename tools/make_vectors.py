@@ -35,8 +35,9 @@ from encfs.errors import CloakfsError  # noqa: E402
 from encfs.format import base64url, limits  # noqa: E402
 from encfs.format import checkpoint as checkpoint_form  # noqa: E402
 from encfs.format.checkpoint import new_checkpoint_id  # noqa: E402
-from encfs.format.config import Config, Epoch, assemble, split  # noqa: E402
+from encfs.format.config import Config, assemble, split  # noqa: E402
 from encfs.format.directory import NO_PARENT, DirectoryRecord  # noqa: E402
+from encfs.format.epochs import Epoch, Rotation, RotationReason  # noqa: E402
 from encfs.format.frame import FrameKind  # noqa: E402
 from encfs.format.geometry import Geometry  # noqa: E402
 from encfs.format.header import FileHeader, HeaderFlag  # noqa: E402
@@ -74,7 +75,8 @@ def fixed_randomness(label: str) -> Iterator[None]:
 
 VOLUME_ID = VolumeId(fixed("volume id", 16))
 EPOCH_KEYS = {0: fixed("epoch 0", 32), 7: fixed("epoch 7", 32)}
-RING = keys.KeyRing(suite=CLOAKFS_1, volume_id=VOLUME_ID, epochs=EPOCH_KEYS, active=7)
+METADATA_KEY = fixed("metadata", 32)
+RING = keys.KeyRing(suite=CLOAKFS_1, volume_id=VOLUME_ID, metadata=METADATA_KEY, epochs=EPOCH_KEYS, active=7)
 DIR_ID = DirId(fixed("dir id", 16))
 FID = FileId(fixed("fid", 16))
 SESSION = new_session_id(1_760_000_000_000, fixed("session", 8))
@@ -107,6 +109,7 @@ def key_ring_json() -> Json:
         "volume_id": VOLUME_ID.hex(),
         "epochs": {str(number): key.hex() for number, key in EPOCH_KEYS.items()},
         "active": RING.active.epoch,
+        "metadata": METADATA_KEY.hex(),
     }
 
 
@@ -119,7 +122,7 @@ def header(**changes: object) -> FileHeader:
         "kind": FrameKind.FILE,
         "log2_cell": 12,
         "epoch": 7,
-        "previous_epoch": None,
+        "content_epoch": None,
         "fid": FID,
         "size": 5000,
         "synced_size": 4096,
@@ -178,7 +181,7 @@ def frame_cases() -> Iterator[tuple[str, str, Record]]:
             flags=HeaderFlag.SPARSE | HeaderFlag.MULTI | HeaderFlag.PARITY,
             previous_content_key=fixed("previous content key", 32),
             epoch=7,
-            previous_epoch=0,
+            content_epoch=0,
         ),
     )
     yield "retired epoch", "header", header(epoch=0)
@@ -197,7 +200,7 @@ def frame_cases() -> Iterator[tuple[str, str, Record]]:
     yield "symlink in a file", "header", header(kind=FrameKind.SYMLINK, log2_cell=14, name=b"n" * 161)
     yield "directory", "directory", directory()
     yield "root", "directory", directory(parent=NO_PARENT, name=b"")
-    yield "long name", "directory", directory(name=b"d" * limits.NAME_MAX, previous_epoch=0)
+    yield "long name", "directory", directory(name=b"d" * limits.NAME_MAX)
     yield "open session", "session", session()
     yield "clean session", "session", session(state=SessionState.CLEAN, ended_ms=1_760_000_100_000)
     yield "longest texts", "session", session(host=b"h" * limits.HOST_MAX, mountpoint=b"m" * limits.MOUNTPOINT_MAX)
@@ -247,7 +250,7 @@ def bad_frames() -> Iterator[tuple[str, str, bytes]]:
         yield f"{kind}: type 0", kind, patched(raw, 5, b"\0")
         yield f"{kind}: epoch of another volume", kind, patched(raw, 8, b"\0\0\0\1")
         yield f"{kind}: other epoch", kind, patched(raw, 8, b"\0\0\0\0")
-        yield f"{kind}: previous epoch", kind, patched(raw, 12, b"\0\0\0\0")
+        yield f"{kind}: content epoch", kind, patched(raw, 12, b"\0\0\0\0")
         yield f"{kind}: pad byte 7", kind, patched(raw, 7, b"\1")
         yield f"{kind}: reserved byte 47", kind, patched(raw, 47, b"\1")
     yield "header: type 2 instead of 1", "header", patched(sealed["header"], 5, b"\2")
@@ -401,16 +404,17 @@ def checkpoint_vectors() -> Json:
 
 def bad_names() -> Iterator[tuple[str, bytes]]:
     """Lower names that are not names of anything in DIR_ID."""
-    names = RING.active.names
+    names = RING.metadata.names
     good = names.seal(DIR_ID, b"report.odt")
     long_name = names.seal(DIR_ID, b"n" * 161)
-    cipher = CLOAKFS_1.name_cipher(CLOAKFS_1.expand(EPOCH_KEYS[7], b"cloakfs/1 name", 64))
+    cipher = CLOAKFS_1.name_cipher(CLOAKFS_1.expand(METADATA_KEY, b"cloakfs/1 name", 64))
 
     def authentic(padded: bytes) -> bytes:
         return base64url.encode(cipher.seal(padded, DIR_ID))
 
     yield "other directory", names.seal(DirId(fixed("other dir", 16)), b"report.odt")
-    yield "other epoch", RING.of(0).names.seal(DIR_ID, b"report.odt")
+    other = keys.MetadataKeys(CLOAKFS_1, fixed("other metadata", 32))
+    yield "other volume", other.names.seal(DIR_ID, b"report.odt")
     yield "changed", (b"B" if good.startswith(b"A") else b"A") + good[1:]
     yield "empty", b""
     yield "suffix only", b".l"
@@ -452,11 +456,11 @@ def name_vectors() -> Json:
         b"n" * 161,
         b"n" * 255,
     ):
-        names = RING.active.names
+        names = RING.metadata.names
         lower = names.seal(DIR_ID, plain)
         good.append({"plain": plain.hex(), "lower": lower.decode("ascii"), "place": names.place(DIR_ID, plain).hex()})
     bad = [
-        {"name": name, "lower": lower.hex(), "error": error_of(RING.active.names.open, DIR_ID, lower)}
+        {"name": name, "lower": lower.hex(), "error": error_of(RING.metadata.names.open, DIR_ID, lower)}
         for name, lower in bad_names()
     ]
     return {"keys": key_ring_json(), "dir_id": DIR_ID.hex(), "good": good, "bad": bad}
@@ -468,7 +472,7 @@ def name_vectors() -> Json:
 def symlink_vectors() -> Json:
     """symlinks.json."""
     good, bad = [], []
-    key = RING.active.symlink_key
+    key = RING.metadata.symlink_key
     with fixed_randomness("symlinks"):
         for target, multi in ((b"a", False), (b"../elsewhere", True), (b"\xff/" * 1500, False)):
             lower = symlinks.seal_target(RING, dir_id=DIR_ID, name=b"link", target=target, multi=multi)
@@ -516,7 +520,7 @@ def attribute_vectors() -> Json:
             sealed = attributes.seal_attributes(RING, object_id, listed)
             listed_json = {name.hex(): value.hex() for name, value in sorted(listed.items())}
             good.append({"attributes": listed_json, "nonce": sealed[:12].hex(), "sealed": sealed.hex()})
-        key = RING.active.xattr_key(object_id)
+        key = RING.metadata.xattr_key(object_id)
         first = attributes.seal_attributes(RING, object_id, lists[0])
         sealings = [
             ("empty", b""),
@@ -616,11 +620,13 @@ def config_vectors(old: Json) -> Json:
         epochs = tuple(
             Epoch(
                 epoch=number,
+                created=1_760_000_000,
                 active=number == RING.active.epoch,
                 wrap=keys.wrap_epoch(suite, root_key=ROOT_KEY, volume_id=VOLUME_ID, epoch=number, key=key),
             )
             for number, key in EPOCH_KEYS.items()
         )
+        metadata = keys.wrap_metadata(suite, root_key=ROOT_KEY, volume_id=VOLUME_ID, key=METADATA_KEY)
     made = Config(
         volume_id=VOLUME_ID,
         seq=5,
@@ -630,6 +636,11 @@ def config_vectors(old: Json) -> Json:
         rk_id=RK_ID,
         slots=tuple(slot_list),
         epochs=epochs,
+        metadata=metadata,
+        rotations=(
+            Rotation(epoch=3, reason=RotationReason.STAFF, started=1_760_000_100, finished=1_760_000_200, files=12),
+            Rotation(epoch=7, reason=RotationReason.COMPROMISE, started=1_760_000_300, data=True),
+        ),
     )
     raw = config.seal_config(suite, made, ROOT_KEY)
     return {
@@ -652,7 +663,7 @@ def bad_configs(raw: bytes) -> Iterator[tuple[str, bytes]]:
     signed, mac, _ = split(raw)
     # A config that is small enough to be repeated: one epoch, no slots.
     value = json.loads(signed.split(b"\n")[1])
-    value["slots"], value["epochs"] = [], value["epochs"][1:]
+    value["slots"], value["epochs"], (ended, under_way) = [], value["epochs"][1:], value.pop("rotations")
 
     def summed(line: bytes, first: bytes = b"cloakfs-volume 1") -> bytes:
         made = first + b"\n" + line + b"\n"
@@ -705,6 +716,25 @@ def bad_configs(raw: bytes) -> Iterator[tuple[str, bytes]]:
     yield "summed: epoch 2^32 - 1", changed(epochs=[epoch | {"epoch": 0xFFFF_FFFF}])
     yield "summed: state of an epoch", changed(epochs=[epoch | {"state": "gone"}])
     yield "summed: epoch is not an object", changed(epochs=[1])
+    yield (
+        "summed: the active epoch is not the highest",
+        changed(epochs=[epoch, epoch | {"epoch": 8, "state": "retired"}]),
+    )
+    yield "summed: metadata key of 59 bytes", changed(metadata=value["metadata"][:-2])
+    yield "summed: no rotations, spelled out", changed(rotations=[])
+    yield "summed: too many rotations", changed(rotations=[ended] * 65)
+    yield "summed: a rotation under way without a retired epoch", changed(rotations=[under_way])
+    yield (
+        "summed: a retired epoch without a rotation",
+        changed(epochs=[epoch | {"epoch": 0, "state": "retired"}, epoch]),
+    )
+    yield (
+        "summed: counts of a rotation under way",
+        changed(epochs=[epoch | {"epoch": 0, "state": "retired"}, epoch], rotations=[under_way | {"cells": 1}]),
+    )
+    yield "summed: extent of a rotation", changed(rotations=[ended | {"data": 2}])
+    yield "summed: reason of a rotation", changed(rotations=[ended | {"reason": "fun"}])
+    yield "summed: rotation to epoch 0", changed(rotations=[ended | {"epoch": 0}])
     yield "summed: feature is a number", changed(features=features | {"compat": [1]})
     yield "summed: unknown list of features", changed(features=features | {"other": []})
 

@@ -67,7 +67,11 @@ def new_header(cell_size: int) -> FileHeader:
 def new_ring() -> KeyRing:
     """Keys of a volume with one epoch, 1."""
     return KeyRing(
-        suite=CLOAKFS_1, volume_id=VolumeId(rng.random_bytes(16)), epochs={1: rng.random_bytes(32)}, active=1
+        suite=CLOAKFS_1,
+        volume_id=VolumeId(rng.random_bytes(16)),
+        metadata=rng.random_bytes(32),
+        epochs={1: rng.random_bytes(32)},
+        active=1,
     )
 
 
@@ -227,7 +231,7 @@ class Codec(_Crypto):
         )
 
     def _open_names(self, names: list[bytes]) -> Timed:
-        codec = self._ring.active.names
+        codec = self._ring.metadata.names
         sealed = [codec.seal(self.dir_id, name) for name in names]
         found: list[bytes | None] = []
         return lambda: found.extend(codec.open(self.dir_id, one) for one in sealed), lambda: found == names
@@ -241,7 +245,7 @@ class Codec(_Crypto):
 
         def create() -> None:
             for name, header, note in zip(work.names, headers, notes, strict=True):
-                ring.active.names.seal(self.dir_id, name)
+                ring.metadata.names.seal(self.dir_id, name)
                 frames.seal_header(ring, header)
                 codec = CellCodec(CLOAKFS_1, geometry, header)
                 codec.seal_one(scratch, 0, 0, note, NOTE)
@@ -263,8 +267,8 @@ class Codec(_Crypto):
 
         def rename() -> None:
             for old, new, raw in zip(work.names, work.new_names, sealed, strict=True):
-                ring.active.names.seal(self.dir_id, old)
-                ring.active.names.seal(self.dir_id, new)
+                ring.metadata.names.seal(self.dir_id, old)
+                ring.metadata.names.seal(self.dir_id, new)
                 found.append(frames.seal_header(ring, frames.open_header(ring, raw)))
 
         return rename, lambda: [frames.open_header(ring, raw) for raw in found] == headers

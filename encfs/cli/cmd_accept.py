@@ -123,7 +123,7 @@ def _ask(reason: str | None, *, yes: bool) -> _Consent:
 def _accept(volume: Volume, memory: HostFreshness, older: list[OlderFile], consent: _Consent) -> None:
     # A restored copy may still be on its way to the medium; only what is there may be remembered.
     volume.ctx.store.syncfs(volume.root_fd)
-    rows = [(file.header.epoch, file.header.fid, file.header.generation) for file in older]
+    rows = [(file.header.fid, file.header.generation) for file in older]
     whole = None
     what = output.plural(len(older), "file")
     if volume.rollback is not None:

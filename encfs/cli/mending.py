@@ -121,7 +121,7 @@ def _verifier(volume: Volume, paths: list[bytes], wishes: Wishes, result: _Resul
         yield Verifier(volume, paths)
         return
     end, began = clock() + wishes.seconds, time.time()
-    times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.active.freshness_key)
+    times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.metadata.freshness_key)
     try:
         scrubber = Scrubber(volume, paths, times, lambda: clock() >= end)
         yield scrubber

@@ -20,7 +20,7 @@ def seal_attributes(ring: KeyRing, object_id: bytes, attributes: Mapping[bytes, 
     Raises:
         FormatError: a name is not one of the namespaces that a volume keeps.
     """
-    return ring.suite.seal(ring.active.xattr_key(object_id), Label.XATTR, pack_attributes(attributes))
+    return ring.suite.seal(ring.metadata.xattr_key(object_id), Label.XATTR, pack_attributes(attributes))
 
 
 def open_attributes(ring: KeyRing, object_id: bytes, sealed: bytes) -> dict[bytes, bytes]:
@@ -30,4 +30,4 @@ def open_attributes(ring: KeyRing, object_id: bytes, sealed: bytes) -> dict[byte
         AuthenticationError: these are another object's attributes, or changed.
         FormatError: what was sealed is no list of attributes.
     """
-    return parse_attributes(ring.suite.unseal(ring.active.xattr_key(object_id), Label.XATTR, sealed))
+    return parse_attributes(ring.suite.unseal(ring.metadata.xattr_key(object_id), Label.XATTR, sealed))

@@ -153,6 +153,11 @@ class CellCodec:
         if length != expected:
             raise CellError(index, "length does not fit its place")
 
+    def is_under_previous(self, scratch: Scratch, j: int, index: int) -> bool:
+        """Whether the cell in slot ``j`` says that the previous content key sealed it; false for a hole."""
+        clear = scratch.slot(j, index)[0]
+        return any(clear) and clear[2] != self._parity
+
     def open_cell(self, scratch: Scratch, j: int, index: int, *, sparse: bool) -> int:
         """Open the cell in slot ``j`` whatever length it claims; return that length.
 

@@ -7,10 +7,10 @@ to 5). Must not know: where the copies are stored, prompts, the clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from encfs.core.keys import KeyRing, unwrap_epoch, wrap_epoch
-from encfs.core.slots import OpenedSlot, check_authenticator, open_slot
+from encfs.core.keys import KeyRing, unwrap_epoch, unwrap_metadata, wrap_epoch, wrap_metadata
+from encfs.core.slots import check_authenticator, open_slot
 from encfs.core.sources import UnlockSource
 from encfs.crypto import kdf, rng
 from encfs.crypto.kdf import Label
@@ -25,7 +25,8 @@ from encfs.errors import (
     WrongSecretError,
 )
 from encfs.format import limits
-from encfs.format.config import Config, Epoch, assemble, parse_config, signed_bytes, split
+from encfs.format.config import Config, assemble, parse_config, signed_bytes, split
+from encfs.format.epochs import Epoch
 from encfs.format.slots import Slot
 from encfs.units import DirId, VolumeId
 
@@ -63,7 +64,7 @@ def new_config(suite: Suite, *, created: int, cell_size: int = limits.DEFAULT_CE
     """
     volume_id = VolumeId(rng.random_bytes(limits.VOLUME_ID_SIZE))
     root_key = rng.random_bytes(limits.KEY_SIZE)
-    epoch_key = rng.random_bytes(limits.KEY_SIZE)
+    epoch_key, metadata_key = rng.random_bytes(limits.KEY_SIZE), rng.random_bytes(limits.KEY_SIZE)
     wrap = wrap_epoch(suite, root_key=root_key, volume_id=volume_id, epoch=0, key=epoch_key)
     config = Config(
         volume_id=volume_id,
@@ -74,9 +75,11 @@ def new_config(suite: Suite, *, created: int, cell_size: int = limits.DEFAULT_CE
         root_dir_id=DirId(rng.random_bytes(limits.DIR_ID_SIZE)),
         rk_id=rng.random_bytes(limits.ROOT_KEY_ID_SIZE),
         slots=(),
-        epochs=(Epoch(epoch=0, active=True, wrap=wrap),),
+        epochs=(Epoch(epoch=0, created=created, active=True, wrap=wrap),),
+        metadata=wrap_metadata(suite, root_key=root_key, volume_id=volume_id, key=metadata_key),
     )
-    return UnlockedConfig(config, root_key, KeyRing(suite=suite, volume_id=volume_id, epochs={0: epoch_key}, active=0))
+    ring = KeyRing(suite=suite, volume_id=volume_id, metadata=metadata_key, epochs={0: epoch_key}, active=0)
+    return UnlockedConfig(config, root_key, ring)
 
 
 def seal_config(suite: Suite, config: Config, root_key: bytes) -> bytes:
@@ -85,8 +88,34 @@ def seal_config(suite: Suite, config: Config, root_key: bytes) -> bytes:
     Raises:
         FormatError: the config is longer than 1 MiB.
     """
+    return seal_with(suite, config, config_key(suite, root_key))
+
+
+def config_key(suite: Suite, root_key: bytes) -> bytes:
+    """K_config, with which a config can be made and checked, and nothing be read."""
+    return suite.expand(root_key, Label.CONFIG)
+
+
+def seal_with(suite: Suite, config: Config, key: bytes) -> bytes:
+    """:func:`seal_config` for whoever has K_config only."""
     signed = signed_bytes(config)
-    return assemble(signed, _mac(suite, root_key, signed), _checksum(signed))
+    return assemble(signed, suite.mac(key, signed), _checksum(signed))
+
+
+def check(copies: Sequence[bytes], suite: Suite, key: bytes) -> tuple[Config, bytes]:
+    """The newest copy, for whoever has K_config only.
+
+    Returns:
+        The config, and the digest of its bytes.
+
+    Raises:
+        ConfigDamagedError, NewerFormatError: as :func:`read_copy`.
+        ConfigForgedError: its MAC is not one of this key: the root key is another one by now.
+    """
+    newest = _usable(copies)[0]
+    if not kdf.constant_time_equal(suite.mac(key, newest.signed), newest.mac):
+        raise ConfigForgedError("the config of this volume has another root key")
+    return newest.config, suite.digest(newest.signed + newest.mac)
 
 
 def read_copy(raw: bytes) -> Config:
@@ -136,6 +165,17 @@ def unlock(copies: Sequence[bytes], source: UnlockSource) -> UnlockedConfig:
     raise _wrong_secret(usable, source)
 
 
+def unlock_with_root_key(copies: Sequence[bytes], root_key: bytes) -> UnlockedConfig:
+    """The newest copy, for whoever has the root key from before.
+
+    Raises:
+        NewerFormatError, ConfigDamagedError: as :func:`unlock`.
+        ConfigForgedError: it has another root key.
+    """
+    newest = _usable(copies)[0]
+    return _verified(suite_named(newest.config.suite), newest, root_key)
+
+
 def _usable(copies: Sequence[bytes]) -> list[_Copy]:
     """The copies with a right checksum, the newest first."""
     usable: list[_Copy] = []
@@ -175,7 +215,9 @@ def _unlock_copy(copy: _Copy, source: UnlockSource, rejected: set[tuple[VolumeId
             continue
         try:
             opened = open_slot(suite, config.volume_id, config.rk_id, slot, secret)
-            return _verified(suite, copy, slot, opened)
+            verified = _verified(suite, copy, opened.root_key)
+            check_authenticator(suite, config.volume_id, slot, opened)
+            return replace(verified, slot=slot)
         except WrongSecretError:
             rejected.add((config.volume_id, slot))
         except SlotDamagedError as exc:
@@ -185,15 +227,13 @@ def _unlock_copy(copy: _Copy, source: UnlockSource, rejected: set[tuple[VolumeId
     return None
 
 
-def _verified(suite: Suite, copy: _Copy, slot: Slot, opened: OpenedSlot) -> UnlockedConfig:
-    root_key = opened.root_key
-    if not kdf.constant_time_equal(_mac(suite, root_key, copy.signed), copy.mac):
+def _verified(suite: Suite, copy: _Copy, root_key: bytes) -> UnlockedConfig:
+    if not kdf.constant_time_equal(suite.mac(config_key(suite, root_key), copy.signed), copy.mac):
         raise ConfigForgedError(
             "the config of this volume was changed by somebody without its keys",
             hint="Do not trust this copy. Restore cloakfs.volume from a backup.",
         )
     config = copy.config
-    check_authenticator(suite, config.volume_id, slot, opened)
     try:
         keys = {
             entry.epoch: unwrap_epoch(
@@ -201,21 +241,17 @@ def _verified(suite: Suite, copy: _Copy, slot: Slot, opened: OpenedSlot) -> Unlo
             )
             for entry in config.epochs
         }
+        metadata = unwrap_metadata(suite, root_key=root_key, volume_id=config.volume_id, wrap=config.metadata)
     except AuthenticationError as exc:
         raise ConfigDamagedError("a key in the config does not open") from exc
-    active = next(entry.epoch for entry in config.epochs if entry.active)
-    ring = KeyRing(suite=suite, volume_id=config.volume_id, epochs=keys, active=active)
-    return UnlockedConfig(config, root_key, ring, suite.digest(copy.signed + copy.mac), slot)
+    ring = KeyRing(suite=suite, volume_id=config.volume_id, metadata=metadata, epochs=keys, active=config.active.epoch)
+    return UnlockedConfig(config, root_key, ring, suite.digest(copy.signed + copy.mac))
 
 
 def _wrong_secret(usable: Sequence[_Copy], source: UnlockSource) -> WrongSecretError:
     if not any(slot.kind == source.kind for copy in usable for slot in copy.config.slots):
         return WrongSecretError(f"this volume has no {source.noun}")
     return WrongSecretError(f"the {source.noun} is wrong")
-
-
-def _mac(suite: Suite, root_key: bytes, signed: bytes) -> bytes:
-    return suite.mac(suite.expand(root_key, Label.CONFIG), signed)
 
 
 def _checksum(signed: bytes) -> bytes:

@@ -1,12 +1,12 @@
 """The key tree below the root key.
 
-Owns: FORMAT.md section 5: which label leads to which key, and how epoch keys are wrapped. Must not
+Owns: FORMAT.md section 5: which label leads to which key, and how the keys below the root key are wrapped. Must not
 know: where the root key comes from (``slots``), what is sealed with the leaves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from struct import Struct
 from typing import Final
@@ -34,25 +34,12 @@ class EpochKeys:
         epoch: the number that frames name.
         header_key: K_header of a file id.
         header_aead: the cipher under it; those used last are remembered.
-        names: seals and opens names under this epoch.
 
     Raises:
         FormatError: the epoch key is not 32 bytes long.
     """
 
-    __slots__ = (
-        "_expand",
-        "_key",
-        "directory_key",
-        "epoch",
-        "freshness_key",
-        "header_aead",
-        "header_key",
-        "names",
-        "place_key",
-        "session_key",
-        "symlink_key",
-    )
+    __slots__ = ("_expand", "_key", "directory_key", "epoch", "header_aead", "header_key", "session_key")
 
     def __init__(self, suite: Suite, epoch: int, key: bytes) -> None:
         if len(key) != limits.KEY_SIZE:
@@ -72,19 +59,48 @@ class EpochKeys:
         )
         self.directory_key = expand(key, Label.DIRECTORY)
         self.session_key = expand(key, Label.SESSION)
-        self.symlink_key = expand(key, Label.SYMLINK)
-        self.place_key = expand(key, Label.PLACE)
-        self.freshness_key = expand(key, Label.FRESHNESS)
-        self.names = NameCodec(
-            suite, expand(key, Label.NAME, NAME_KEY_SIZE), expand(key, Label.LONGNAME), self.place_key
-        )
 
     def __repr__(self) -> str:
         return f"EpochKeys(epoch={self.epoch})"
 
+    @property
+    def key(self) -> bytes:
+        """EK itself, for whoever is to go on under this epoch."""
+        return self._key
+
     def checkpoint_key(self, checkpoint_id: bytes) -> bytes:
         """K_checkpoint(id)."""
         return self._expand(self._key, Label.CHECKPOINT + checkpoint_id)
+
+
+class MetadataKeys:
+    """All keys that follow from the metadata key, for the life of a volume. Immutable, and safe to share.
+
+    Attributes:
+        names: seals and opens names.
+        symlink_key: K_symlink.
+        freshness_key: K_freshness.
+
+    Raises:
+        FormatError: the metadata key is not 32 bytes long.
+    """
+
+    __slots__ = ("_expand", "_key", "freshness_key", "names", "symlink_key")
+
+    def __init__(self, suite: Suite, key: bytes) -> None:
+        if len(key) != limits.KEY_SIZE:
+            raise FormatError("a metadata key has the wrong length")
+        expand = suite.expand
+        self._key = key
+        self._expand = expand
+        self.symlink_key = expand(key, Label.SYMLINK)
+        self.freshness_key = expand(key, Label.FRESHNESS)
+        self.names = NameCodec(
+            suite, expand(key, Label.NAME, NAME_KEY_SIZE), expand(key, Label.LONGNAME), expand(key, Label.PLACE)
+        )
+
+    def __repr__(self) -> str:
+        return "MetadataKeys()"
 
     def xattr_key(self, object_id: bytes) -> bytes:
         """K_xattr(id): the attribute id of a file, the dir id of a directory."""
@@ -92,20 +108,24 @@ class EpochKeys:
 
 
 class KeyRing:
-    """The keys of an unlocked volume, one ``EpochKeys`` for each epoch.
+    """The keys of an unlocked volume: those of its metadata, and one ``EpochKeys`` for each epoch.
 
     Attributes:
-        active: the epoch under which everything new is sealed.
+        metadata: what names, symlinks and attributes are sealed with.
+        active: the epoch under which everything else that is new is sealed.
 
     Raises:
         FormatError: the active epoch has no key.
     """
 
-    __slots__ = ("_epochs", "active", "suite", "volume_id")
+    __slots__ = ("_epochs", "active", "metadata", "suite", "volume_id")
 
-    def __init__(self, *, suite: Suite, volume_id: VolumeId, epochs: Mapping[int, bytes], active: int) -> None:
+    def __init__(
+        self, *, suite: Suite, volume_id: VolumeId, metadata: bytes, epochs: Mapping[int, bytes], active: int
+    ) -> None:
         self.suite = suite
         self.volume_id = volume_id
+        self.metadata = MetadataKeys(suite, metadata)
         self._epochs = {number: EpochKeys(suite, number, key) for number, key in epochs.items()}
         self.active = self.of(active)
 
@@ -115,7 +135,18 @@ class KeyRing:
     def forget(self) -> None:
         """Drop every key. Whoever still wants one gets an ``AttributeError``, so nothing is sealed with a wrong one."""
         self._epochs = {}
-        del self.active
+        del self.active, self.metadata
+
+    def add(self, epoch: int, key: bytes) -> None:
+        """A new epoch, under which everything is sealed from now on (FORMAT.md section 14)."""
+        if epoch not in self._epochs:
+            self._epochs[epoch] = EpochKeys(self.suite, epoch, key)
+        self.active = self._epochs[epoch]
+
+    def retire(self, epochs: Iterable[int]) -> None:
+        """Drop the keys of epochs that seal nothing any more; the active one stays."""
+        for epoch in set(epochs) - {self.active.epoch}:
+            self._epochs.pop(epoch, None)
 
     def of(self, epoch: int) -> EpochKeys:
         """The keys of one epoch.
@@ -143,6 +174,23 @@ def unwrap_epoch(suite: Suite, *, root_key: bytes, volume_id: VolumeId, epoch: i
     key = suite.unseal(suite.expand(root_key, Label.WRAP), _wrap_aad(volume_id, epoch), wrap)
     if len(key) != limits.KEY_SIZE:
         raise AuthenticationError("a wrapped epoch key has the wrong length")
+    return key
+
+
+def wrap_metadata(suite: Suite, *, root_key: bytes, volume_id: VolumeId, key: bytes) -> bytes:
+    """``metadata`` of the config."""
+    return suite.seal(suite.expand(root_key, Label.WRAP), Label.METADATA + volume_id, key)
+
+
+def unwrap_metadata(suite: Suite, *, root_key: bytes, volume_id: VolumeId, wrap: bytes) -> bytes:
+    """The metadata key in it.
+
+    Raises:
+        AuthenticationError: another root key or volume, or changed.
+    """
+    key = suite.unseal(suite.expand(root_key, Label.WRAP), Label.METADATA + volume_id, wrap)
+    if len(key) != limits.KEY_SIZE:
+        raise AuthenticationError("a wrapped metadata key has the wrong length")
     return key
 
 

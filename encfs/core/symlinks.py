@@ -53,7 +53,7 @@ def seal_target(ring: KeyRing, *, dir_id: DirId, name: bytes, target: bytes, mul
     """
     if not check_target(target):
         raise FormatError("the target of a symlink is not a target")
-    keys = ring.active
+    keys = ring.metadata
     flags = b"\1" if multi else b"\0"
     plain = flags + keys.names.place(dir_id, name) + target
     return base64url.encode(ring.suite.seal(keys.symlink_key, Label.SYMLINK, plain))
@@ -66,7 +66,7 @@ def open_target(ring: KeyRing, lower_target: bytes) -> OpenedTarget:
         AuthenticationError: not sealed by this volume, or changed.
         FormatError: not the shape of a sealed target.
     """
-    plain = ring.suite.unseal(ring.active.symlink_key, Label.SYMLINK, base64url.decode(lower_target))
+    plain = ring.suite.unseal(ring.metadata.symlink_key, Label.SYMLINK, base64url.decode(lower_target))
     target = plain[_TARGET_START:]
     if plain[0:1] not in (b"\0", b"\1") or not check_target(target):
         raise FormatError("a sealed symlink holds no target")

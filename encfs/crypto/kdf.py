@@ -35,6 +35,7 @@ class Label(bytes, Enum):
     CONFIG = b"cloakfs/1 config"
     WRAP = b"cloakfs/1 wrap"
     EPOCH = b"cloakfs/1 epoch"
+    METADATA = b"cloakfs/1 metadata"
     HEADER = b"cloakfs/1 header"
     DIRECTORY = b"cloakfs/1 directory"
     SESSION = b"cloakfs/1 session"

@@ -1,6 +1,6 @@
 """The volume config: three lines of text.
 
-Owns: FORMAT.md section 3 and the shape of epochs (section 5); that of slots is in ``slots.py``. Must not know: how
+Owns: FORMAT.md section 3; the shape of slots is in ``slots.py``, that of epochs in ``epochs.py``. Must not know: how
 MAC and checksum are made, which of two copies is used, where they are stored.
 
 Rule: a config has exactly one spelling. What does not come out byte for byte when it is written
@@ -18,6 +18,7 @@ from typing import Final
 from encfs.errors import FormatError, NewerFormatError
 from encfs.format import base64url, limits
 from encfs.format.canonical import Fields, b64, canonical_json, is_text
+from encfs.format.epochs import Epoch, Rotation, epoch_object, parse_epoch, parse_rotation, rotation_object
 from encfs.format.slots import Slot, parse_slot, slot_object
 from encfs.units import DirId, VolumeId
 
@@ -25,23 +26,6 @@ _FIRST_LINE: Final = b"cloakfs-volume %d\n" % limits.FORMAT_VERSION
 _ANY_FIRST_LINE: Final = re.compile(rb"cloakfs-volume ([1-9][0-9]{0,8})\n")
 _LAST_LINE: Final = re.compile(rb"mac ([A-Za-z0-9_-]{43}) sum ([A-Za-z0-9_-]{22})\n")
 _NEWER_HINT: Final = "Open it with a newer cloakfs."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """One epoch and its wrapped key.
-
-    Raises:
-        FormatError: the number or the wrapped key cannot be one.
-    """
-
-    epoch: int
-    active: bool
-    wrap: bytes = field(repr=False)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.epoch <= limits.EPOCH_MAX or len(self.wrap) != limits.EPOCH_WRAP_SIZE:
-            raise FormatError("an epoch of the config is out of range")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +56,8 @@ class Config:
     rk_id: bytes
     slots: tuple[Slot, ...]
     epochs: tuple[Epoch, ...]
+    metadata: bytes = field(repr=False)
+    rotations: tuple[Rotation, ...] = ()
 
     def __post_init__(self) -> None:
         if (
@@ -88,8 +74,30 @@ class Config:
             raise FormatError("the config has too many slots, or one twice")
         if len({epoch.epoch for epoch in self.epochs}) != len(self.epochs):
             raise FormatError("the config has an epoch twice")
-        if sum(epoch.active for epoch in self.epochs) != 1:
-            raise FormatError("the config has not exactly one active epoch")
+        newest = max((epoch.epoch for epoch in self.epochs), default=None)
+        if [epoch.epoch for epoch in self.epochs if epoch.active] != [newest]:
+            raise FormatError("the config has not exactly one active epoch, the highest")
+        if len(self.metadata) != limits.KEY_WRAP_SIZE:
+            raise FormatError("the metadata key of the config has the wrong length")
+        if len(self.rotations) > limits.ROTATIONS_MAX:
+            raise FormatError("the config has too many rotations")
+        if any(one.finished == 0 for one in self.rotations) is not self.rotating:
+            raise FormatError("the rotations of the config do not fit its epochs")
+
+    @property
+    def rotating(self) -> bool:
+        """Whether a rotation is under way: something may still be sealed under a retired epoch."""
+        return len(self.epochs) > 1
+
+    @property
+    def active(self) -> Epoch:
+        """The epoch under which everything new is sealed."""
+        return next(epoch for epoch in self.epochs if epoch.active)
+
+    @property
+    def data_epoch(self) -> int:
+        """Content keys that were drawn in older epochs than this are to be replaced; 0 for none."""
+        return max((one.epoch for one in self.rotations if one.finished == 0 and one.data), default=0)
 
     @property
     def read_only(self) -> bool:
@@ -183,7 +191,9 @@ def parse_config(signed: bytes) -> Config:
         root_dir_id=DirId(fields.base64("root_dir_id")),
         rk_id=fields.base64("rk_id"),
         slots=tuple(parse_slot(Fields(item)) for item in fields.list("slots")),
-        epochs=tuple(_parse_epoch(Fields(item)) for item in fields.list("epochs")),
+        epochs=tuple(parse_epoch(Fields(item)) for item in fields.list("epochs")),
+        metadata=fields.base64("metadata"),
+        rotations=_parse_rotations(fields),
     )
     fields.finish()
     return config
@@ -206,13 +216,13 @@ def _names(values: Sequence[object]) -> tuple[str, ...]:
     return names
 
 
-def _parse_epoch(fields: Fields) -> Epoch:
-    state = fields.text("state")
-    if state not in ("active", "retired"):
-        raise FormatError("an epoch is in an unknown state")
-    epoch = Epoch(epoch=fields.integer("epoch"), active=state == "active", wrap=fields.base64("wrap"))
-    fields.finish()
-    return epoch
+def _parse_rotations(fields: Fields) -> tuple[Rotation, ...]:
+    if not fields.has("rotations"):
+        return ()
+    rotations = tuple(parse_rotation(Fields(item)) for item in fields.list("rotations"))
+    if not rotations:
+        raise FormatError("a config spells out that it has no rotations")
+    return rotations
 
 
 def _config_object(config: Config) -> dict[str, object]:
@@ -232,10 +242,9 @@ def _config_object(config: Config) -> dict[str, object]:
         "root_dir_id": b64(config.root_dir_id),
         "rk_id": b64(config.rk_id),
         "slots": [slot_object(slot) for slot in config.slots],
-        "epochs": [
-            {"epoch": epoch.epoch, "state": "active" if epoch.active else "retired", "wrap": b64(epoch.wrap)}
-            for epoch in config.epochs
-        ],
+        "epochs": [epoch_object(epoch) for epoch in config.epochs],
+        "metadata": b64(config.metadata),
+        **({"rotations": [rotation_object(one) for one in config.rotations]} if config.rotations else {}),
     }
 
 

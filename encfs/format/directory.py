@@ -33,7 +33,6 @@ class DirectoryRecord:
     """
 
     epoch: int
-    previous_epoch: int | None = None
     dir_id: DirId
     parent: DirId
     generation: int
@@ -61,7 +60,7 @@ class DirectoryRecord:
     @property
     def frame(self) -> Frame:
         """The clear part."""
-        return Frame(FrameKind.DIRECTORY, 0, self.epoch, self.previous_epoch)
+        return Frame(FrameKind.DIRECTORY, 0, self.epoch)
 
     def body(self) -> bytes:
         """The 436 bytes to seal."""
@@ -90,7 +89,6 @@ def parse_directory_body(frame: Frame, body: bytes) -> DirectoryRecord:
         raise FormatError("a directory record is not padded with zero bytes")
     return DirectoryRecord(
         epoch=frame.epoch,
-        previous_epoch=frame.previous_epoch,
         dir_id=DirId(dir_id),
         parent=DirId(parent),
         generation=generation,

@@ -42,6 +42,9 @@ _KINDS: Final = {(magic, kind.value): kind for kind, magic in _MAGIC.items()}
 class Frame:
     """Bytes 0 to 47 of a frame, which are also its AAD.
 
+    Attributes:
+        content_epoch: of a file header, when its content key was drawn, where that was in an older epoch.
+
     Raises:
         FormatError: the values cannot stand in a frame.
     """
@@ -49,25 +52,25 @@ class Frame:
     kind: FrameKind
     log2_cell: int
     epoch: int
-    previous_epoch: int | None
+    content_epoch: int | None = None
     fid: FileId = NO_FILE_ID
 
     def __post_init__(self) -> None:
         if self.kind <= FrameKind.SYMLINK:
             if self.log2_cell not in _LOG2_CELLS or len(self.fid) != limits.FILE_ID_SIZE:
                 raise FormatError("a file header names no known cell size")
-        elif self.log2_cell or self.fid != _ZERO16:
+        elif self.log2_cell or self.fid != _ZERO16 or self.content_epoch is not None:
             raise FormatError("a record has fields that only a file header has")
-        previous = self.previous_epoch
-        if not (0 <= self.epoch <= limits.EPOCH_MAX and (previous is None or 0 <= previous <= limits.EPOCH_MAX)):
+        content = self.content_epoch
+        if not (0 <= self.epoch <= limits.EPOCH_MAX and (content is None or 0 <= content < self.epoch)):
             raise FormatError("a frame names an impossible epoch")
 
     def clear(self) -> bytes:
         """The 48 clear bytes."""
         kind = self.kind
-        previous = limits.NO_EPOCH if self.previous_epoch is None else self.previous_epoch
+        content = limits.NO_EPOCH if self.content_epoch is None else self.content_epoch
         return _CLEAR.pack(
-            _MAGIC[kind], limits.FORMAT_VERSION, kind, self.log2_cell, 0, self.epoch, previous, self.fid, _ZERO16
+            _MAGIC[kind], limits.FORMAT_VERSION, kind, self.log2_cell, 0, self.epoch, content, self.fid, _ZERO16
         )
 
 
@@ -93,11 +96,11 @@ def parse_clear(data: bytes) -> Frame:
     Raises:
         FormatError: these bytes are not that of a frame of version 1.
     """
-    magic, version, number, log2_cell, pad, epoch, previous, fid, reserved = _CLEAR.unpack_from(data)
+    magic, version, number, log2_cell, pad, epoch, content, fid, reserved = _CLEAR.unpack_from(data)
     kind = _KINDS.get((magic, number))
     if kind is None or version != limits.FORMAT_VERSION or pad or reserved != _ZERO16:
         raise FormatError("a frame has not the form of version 1")
-    return Frame(kind, log2_cell, epoch, None if previous == limits.NO_EPOCH else previous, FileId(fid))
+    return Frame(kind, log2_cell, epoch, None if content == limits.NO_EPOCH else content, FileId(fid))
 
 
 def unpad(padded: bytes, length: int) -> bytes:

@@ -5,7 +5,7 @@ Owns: FORMAT.md section 9.1. Must not know: keys' use, cells, where the header i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 from struct import Struct
 from typing import Any, Final
@@ -44,6 +44,7 @@ class FileHeader:
     Attributes:
         kind: ``FrameKind.FILE`` or ``FrameKind.SYMLINK``.
         log2_cell: log2 of the cell size.
+        content_epoch: in which ``content_key`` was drawn, where that is older than ``epoch``; else None.
         size: plain size in bytes.
         synced_size: plain bytes from the start that an fsync has confirmed.
         cells_sealed: at least as many cells as were ever sealed under ``content_key``.
@@ -57,7 +58,7 @@ class FileHeader:
     kind: FrameKind
     log2_cell: int
     epoch: int
-    previous_epoch: int | None = None
+    content_epoch: int | None = None
     fid: FileId
     size: int
     synced_size: int
@@ -94,7 +95,7 @@ class FileHeader:
     @property
     def frame(self) -> Frame:
         """The clear part."""
-        return Frame(self.kind, self.log2_cell, self.epoch, self.previous_epoch, self.fid)
+        return Frame(self.kind, self.log2_cell, self.epoch, self.content_epoch, self.fid)
 
     def following(self, *, size: int, synced_size: int, session: SessionId, cells_sealed: int) -> FileHeader:
         """The header of the next generation, with other sizes and counts.
@@ -116,6 +117,15 @@ class FileHeader:
         _set_session(made, session)
         _set_cells_sealed(made, cells_sealed)
         return made
+
+    @property
+    def key_epoch(self) -> int:
+        """The epoch in which the content key was drawn."""
+        return self.epoch if self.content_epoch is None else self.content_epoch
+
+    def under(self, epoch: int) -> FileHeader:
+        """The same header, to be sealed under another, later epoch (FORMAT.md section 14)."""
+        return self if epoch == self.epoch else replace(self, epoch=epoch, content_epoch=self.key_epoch)
 
     def body(self) -> bytes:
         """The 436 bytes to seal."""
@@ -174,7 +184,7 @@ def parse_header_body(frame: Frame, body: bytes) -> FileHeader:
         kind=frame.kind,
         log2_cell=frame.log2_cell,
         epoch=frame.epoch,
-        previous_epoch=frame.previous_epoch,
+        content_epoch=frame.content_epoch,
         fid=frame.fid,
         size=size,
         synced_size=synced_size,

@@ -57,7 +57,8 @@ RECOVERY_KEY_SIZE: Final = 32
 
 # Section 5: keys.
 KEY_SIZE: Final = 32
-EPOCH_WRAP_SIZE: Final = 12 + KEY_SIZE + 16
+KEY_WRAP_SIZE: Final = 12 + KEY_SIZE + 16
+ROTATIONS_MAX: Final = 64
 NO_EPOCH: Final = 0xFFFF_FFFF
 EPOCH_MAX: Final = NO_EPOCH - 1
 
@@ -67,7 +68,7 @@ FRAME_CLEAR_SIZE: Final = 48
 FRAME_NONCE_END: Final = 60
 BODY_SIZE: Final = 436
 FRAME_WRITES_MAX: Final = 1 << 32
-"""Header writes for one fid, and records under one epoch (section 14)."""
+"""Header writes for one fid, and records under one epoch (section 15)."""
 
 # Section 7: names.
 NAME_MAX: Final = 255

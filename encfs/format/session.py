@@ -47,7 +47,6 @@ class SessionRecord:
     """
 
     epoch: int
-    previous_epoch: int | None = None
     session: SessionId
     state: SessionState
     started_ms: int
@@ -72,7 +71,7 @@ class SessionRecord:
     @property
     def frame(self) -> Frame:
         """The clear part."""
-        return Frame(FrameKind.SESSION, 0, self.epoch, self.previous_epoch)
+        return Frame(FrameKind.SESSION, 0, self.epoch)
 
     def body(self) -> bytes:
         """The 436 bytes to seal."""
@@ -121,7 +120,6 @@ def parse_session_body(frame: Frame, body: bytes) -> SessionRecord:
         raise FormatError("a session record has an unknown state or field")
     return SessionRecord(
         epoch=frame.epoch,
-        previous_epoch=frame.previous_epoch,
         session=SessionId(session),
         state=state,
         started_ms=started_ms,

@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -55,7 +55,7 @@ class HostFreshness:
 
     Attributes:
         used: when this host used the volume last, seconds since 1970; None if it never did.
-        key: what stands for a file (epoch, id) in the tables.
+        key: what stands for a file id in the tables.
     """
 
     def __init__(self) -> None:
@@ -63,8 +63,7 @@ class HostFreshness:
         self._lost = False
         self.used: int | None = None
         self._database: Database | None = None
-        self._key_of: Callable[[int], bytes] | None = None
-        self._keys: dict[int, bytes] = {}
+        self._secret: bytes | None = None
         self.key = lru_cache(_KEYS_REMEMBERED)(self._derive_key)
         self._token = rng.random_bytes(8)
         self._lock = threading.Lock()
@@ -76,10 +75,10 @@ class HostFreshness:
         self._born: set[bytes] = set()
         self._recording = False
 
-    def bind(self, volume_id: VolumeId, key_of: Callable[[int], bytes]) -> None:
-        """The volume is unlocked. ``key_of``: K_freshness of an epoch."""
+    def bind(self, volume_id: VolumeId, key: bytes) -> None:
+        """The volume is unlocked. ``key``: its K_freshness."""
         self._database = Database(volume_id, _TABLES)
-        self._key_of = key_of
+        self._secret = key
 
     @property
     def problems(self) -> list[str]:
@@ -98,23 +97,19 @@ class HostFreshness:
             raise AssertionError("internal error: a host's memory is used before its volume is known")
         return self._database
 
-    def _derive_key(self, epoch: int, fid: FileId) -> bytes:
-        secret = self._keys.get(epoch)
-        if secret is None:
-            assert self._key_of is not None
-            secret = self._keys[epoch] = self._key_of(epoch)
-        return kdf.mac(secret, fid)[:KEY_SIZE]
+    def _derive_key(self, fid: FileId) -> bytes:
+        assert self._secret is not None
+        return kdf.mac(self._secret, fid)[:KEY_SIZE]
 
     def forget_keys(self) -> None:
         """Write what is known to be durable, and drop every key; nothing else may be asked after that."""
         self.flush()
-        self._keys.clear()
         self.key.cache_clear()
-        self._key_of = None
+        self._secret = None
 
     # -- files -----------------------------------------------------------------------------------------
 
-    def check(self, epoch: int, fid: FileId, generation: int) -> bool:
+    def check(self, fid: FileId, generation: int) -> bool:
         """A header was read. With 100,000 files remembered this takes 7 microseconds, the HMAC included.
 
         Returns:
@@ -123,7 +118,7 @@ class HostFreshness:
         Raises:
             RollbackError: this host has seen a newer generation of the file, or its deletion.
         """
-        known = self._known(self.key(epoch, fid))
+        known = self._known(self.key(fid))
         mark = _mark(generation)
         if mark < known:
             if known & 1:
@@ -142,9 +137,9 @@ class HostFreshness:
         rows = self._db().read("SELECT mark FROM durable WHERE key = ?", (key,), kinds=(int,))
         return int(rows[0][0]) if rows else -1
 
-    def was_removed(self, epoch: int, fid: FileId) -> bool:
+    def was_removed(self, fid: FileId) -> bool:
         """Whether this host knows that the file was deleted on purpose, durably or in this session."""
-        key = self.key(epoch, fid)
+        key = self.key(fid)
         rows = self._db().read("SELECT mark FROM pending WHERE token = ? AND key = ?", (self._token, key), kinds=(int,))
         with self._lock:
             waiting = max(self._pending.get(key, -1), int(rows[0][0]) if rows else -1)
@@ -178,21 +173,21 @@ class HostFreshness:
         rows = database.read("SELECT name, value FROM facts WHERE name LIKE 'slot-%'", kinds=(str, int))
         return {bytes.fromhex(name.removeprefix(_SLOT)): used for name, used in rows}
 
-    def made(self, epoch: int, fid: FileId) -> None:
+    def made(self, fid: FileId) -> None:
         """A file begins its life; nobody can have an older self of it."""
         with self._lock:
             if not self._recording:
-                self._born.add(self.key(epoch, fid))
+                self._born.add(self.key(fid))
 
-    def seen(self, epoch: int, fid: FileId, generation: int) -> None:
+    def seen(self, fid: FileId, generation: int) -> None:
         """A header was read at its place; not known to be durable yet."""
-        self._wait(self.key(epoch, fid), _mark(generation))
+        self._wait(self.key(fid), _mark(generation))
 
     wrote = seen
 
-    def synced(self, epoch: int, fid: FileId, generation: int) -> None:
+    def synced(self, fid: FileId, generation: int) -> None:
         """A header of this generation, or a later one, is durable."""
-        key, mark = self.key(epoch, fid), _mark(generation)
+        key, mark = self.key(fid), _mark(generation)
         with self._lock:
             self._born.discard(key)
             if mark > self._queue.get(key, -1):
@@ -201,12 +196,12 @@ class HostFreshness:
         if full:
             self.flush()
 
-    def removed(self, epoch: int, fid: FileId, generation: int) -> None:
+    def removed(self, fid: FileId, generation: int) -> None:
         """A file is gone, or its content was replaced under a fresh id; not known to be durable yet.
 
         ``generation`` is the one that it had. What is newer than that was not deleted: it may have been an old copy.
         """
-        key = self.key(epoch, fid)
+        key = self.key(fid)
         with self._lock:
             if key in self._born:
                 # Made and deleted within a session, without an fsync: not worth a row for ever.
@@ -350,7 +345,7 @@ class HostFreshness:
 
     def accept(
         self,
-        files: Iterable[tuple[int, FileId, int]],
+        files: Iterable[tuple[FileId, int]],
         volume: tuple[int, bytes, Sequence[SessionRecord]] | None,
         *,
         login: str,
@@ -360,7 +355,7 @@ class HostFreshness:
         """Make the present state the remembered one, and record who wanted it.
 
         Args:
-            files: epochs, ids and generations as they are now, on the medium.
+            files: ids and generations as they are now, on the medium.
             volume: the config's seq and digest and the session records; None if only files are taken.
             login: the user's name.
             reason: in the user's words.
@@ -370,7 +365,7 @@ class HostFreshness:
             Whether it was written.
         """
         now = int(time.time())
-        rows = [(self.key(epoch, fid), _mark(generation)) for epoch, fid, generation in files]
+        rows = [(self.key(fid), _mark(generation)) for fid, generation in files]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR REPLACE INTO durable VALUES(?, ?)", rows)

@@ -50,7 +50,7 @@ class Changes(Creation):
         self._check_kinds(source, target)
         node = self._tree.nodes.meet(source.stat.st_ino, parent, source.lower_name)
         try:
-            lower = self._ctx.ring.active.names.seal(self._tree.dir_id(to_parent), to_name)
+            lower = self._ctx.ring.metadata.names.seal(self._tree.dir_id(to_parent), to_name)
             if stat_module.S_ISLNK(source.stat.st_mode) and is_long(lower):
                 self._symlink_into_file(node, parent, source, to_parent, to_name)
                 return
@@ -112,6 +112,7 @@ class Changes(Creation):
             self._ctx.store.rename(from_fd, source.lower_name, to_fd, lower)
             node.move_place(parent, source.lower_name, to_parent, lower)
         self._tree.moves.add(node, was)
+        self._ctx.moved(node)
 
     def _rename_lower(
         self,
@@ -141,6 +142,7 @@ class Changes(Creation):
                 self.set_place(node, source, parent, name, was=(to_parent, to_name))
                 raise
             node.move_place(parent, source.lower_name, to_parent, lower)
+        self._ctx.moved(node)
         if hidden is not None:
             self.discard_temporary(self._tree.dirfd(to_parent), hidden)
 
@@ -197,6 +199,8 @@ class Changes(Creation):
         to_node.remove_place(to_parent, to_found.lower_name)
         node.add_place(to_parent, to_found.lower_name)
         to_node.add_place(parent, found.lower_name)
+        self._ctx.moved(node)
+        self._ctx.moved(to_node)
 
     def _symlink_into_file(self, node: Node, parent: Node, source: Found, to_parent: Node, to_name: bytes) -> None:
         """A lower symlink gets a name too long for it: it becomes a symlink in a file (FORMAT.md section 9.4)."""

@@ -185,7 +185,7 @@ class Comparison:
             self.counts["removed"] += 1
         elif not self._since.written:
             yield self._gone(Code.FILE_DELETED, place)
-        elif self._ctx.was_removed(entry.header.epoch, entry.header.fid):
+        elif self._ctx.was_removed(entry.header.fid):
             self.counts["removed"] += 1
         else:
             yield self._gone(Code.FILE_MISSING, place)
@@ -214,7 +214,7 @@ class Comparison:
         return known
 
     def _seal(self, parent: DirId, name: bytes) -> bytes:
-        return self._ctx.ring.active.names.seal(parent, name)
+        return self._ctx.ring.metadata.names.seal(parent, name)
 
 
 def _packed(place: Place) -> bytes:

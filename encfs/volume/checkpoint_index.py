@@ -109,7 +109,7 @@ class Index:
 
     def lower_path(self, ctx: Context, parent: DirId, name: bytes) -> bytes:
         """Where a place is below, but for the suffix of a symlink in a file."""
-        names = ctx.ring.active.names
+        names = ctx.ring.metadata.names
         parts = [names.seal(dir_id, one) for dir_id, one in self._chain(parent)]
         return b"/".join([*parts, names.seal(parent, name)])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EEXIST
@@ -43,15 +43,9 @@ from encfs.volume.checkpoint_index import Index, Place, Since, load, parse_file
 from encfs.volume.checkpoint_walk import Digest, Seen, Walk
 from encfs.volume.findings import Code, Finding, Severity
 from encfs.volume.places import temporary_name
+from encfs.volume.steps import Waiting
 from encfs.volume.verify import Progress, Reading
 from encfs.volume.volume import Volume
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Before the next step ``call`` has to be done. It waits for the medium: a daemon does it in a thread."""
-
-    call: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)

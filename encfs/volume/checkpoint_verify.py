@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from encfs.volume.checkpoint import Checkpoint, newest_is_missing, open_copy, open_newest
 from encfs.volume.checkpoint_compare import Comparison
 from encfs.volume.checkpoint_index import Index, Since, load
-from encfs.volume.checkpoint_make import Step, Waiting
+from encfs.volume.checkpoint_make import Step
 from encfs.volume.checkpoint_walk import Seen, Walk
 from encfs.volume.findings import Severity
+from encfs.volume.steps import Waiting
 from encfs.volume.volume import Volume
 
 

@@ -321,7 +321,7 @@ class Walk:
             return None
         header = frames.open_header(self._ctx.ring, raw)
         if self._ctx.freshness is not None:
-            self._ctx.freshness.check(header.epoch, header.fid, header.generation)
+            self._ctx.freshness.check(header.fid, header.generation)
         known = self._known(header)
         if known is None or stat.st_size != self._ctx.geometry.lower_size(header.size):
             return None

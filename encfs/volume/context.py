@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from encfs.core.cells import Scratch
 from encfs.core.keys import KeyRing
@@ -18,6 +19,9 @@ from encfs.format.geometry import Geometry
 from encfs.store.base import CachedRead, Store
 from encfs.units import FileId, SessionId
 from encfs.volume.freshness import Freshness
+
+if TYPE_CHECKING:
+    from encfs.volume.node import Node
 
 logger = logging.getLogger("cloakfs.volume")
 
@@ -34,7 +38,8 @@ class Context:
     write protocol can leave are taken as a crash, not as tampering. ``crashed``: those sessions.
     ``kernel_keeps_times``: a mount with a writeback cache decides on the modification times of open files. ``gone``:
     the medium went away, and the keys with it. ``freshness``: what the host remembers of the volume's files, if it
-    does; ``tell_deletions`` brings it up to date. ``directory_moves`` counts renames of directories.
+    does; ``tell_deletions`` brings it up to date. ``directory_moves`` counts renames of directories. ``on_moved`` is
+    told of everything that gets another place, while somebody walks over all of it.
     """
 
     store: Store
@@ -49,6 +54,7 @@ class Context:
     gone: bool = False
     freshness: Freshness | None = None
     directory_moves: int = 0
+    on_moved: Callable[[Node], None] | None = None
     tell_deletions: Callable[[], None] = _nothing_to_tell
     _local: threading.local = field(default_factory=threading.local)
 
@@ -74,10 +80,15 @@ class Context:
             self._local.scratch = Scratch(self.geometry)
             return self._local.scratch  # type: ignore[no-any-return]
 
-    def was_removed(self, epoch: int, fid: FileId) -> bool:
+    def moved(self, node: Node) -> None:
+        """An object has another place, or one more."""
+        if self.on_moved is not None:
+            self.on_moved(node)
+
+    def was_removed(self, fid: FileId) -> bool:
         """Whether this host knows that a file was deleted on purpose."""
         self.tell_deletions()
-        return self.freshness is not None and self.freshness.was_removed(epoch, fid)
+        return self.freshness is not None and self.freshness.was_removed(fid)
 
     def forget(self) -> None:
         """Drop the keys, and the buffers of all threads."""

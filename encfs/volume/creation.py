@@ -125,7 +125,6 @@ class Creation(Removal):
         store = self._ctx.store
         record = DirectoryRecord(
             epoch=self._ctx.ring.active.epoch,
-            previous_epoch=None,
             dir_id=dir_id,
             parent=self._tree.dir_id(parent),
             generation=1,
@@ -285,6 +284,7 @@ class Creation(Removal):
         store.link(source, node.lower_name, target, lower)
         stat = store.stat(target, lower)
         self._tree.nodes.meet(stat.st_ino, parent, lower)
+        self._ctx.moved(node)
         return self._tree.stat(node)
 
     def _new_name(self, parent: Node, name: bytes) -> LowerName:
@@ -300,7 +300,7 @@ class Creation(Removal):
             raise error(ENOENT)
         if not self._tree.is_known_absent(parent, name) and self._tree.find(parent, name) is not None:
             raise error(EEXIST)
-        return self._ctx.ring.active.names.seal(self._tree.dir_id(parent), name)
+        return self._ctx.ring.metadata.names.seal(self._tree.dir_id(parent), name)
 
     def new_header(self, kind: FrameKind, parent: DirId, name: bytes) -> FileHeader:
         random = rng.random_bytes(64)
@@ -308,7 +308,6 @@ class Creation(Removal):
             kind=kind,
             log2_cell=self._ctx.geometry.C.bit_length() - 1,
             epoch=self._ctx.ring.active.epoch,
-            previous_epoch=None,
             fid=FileId(random[:16]),
             size=0,
             synced_size=0,

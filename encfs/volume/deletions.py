@@ -61,9 +61,9 @@ class Deletions:
     def tell_of(self, header: FileHeader, here: DirId, lower_name: LowerName) -> None:
         """Tell of a file whose header is open, if that names the place where the file was."""
         base = lower_name.removesuffix(LINK_SUFFIX)
-        if header.parent == here and self._ctx.ring.active.names.seal(here, header.name) == base:
+        if header.parent == here and self._ctx.ring.metadata.names.seal(here, header.name) == base:
             self._removed(header)
 
     def _removed(self, header: FileHeader) -> None:
         if self._ctx.freshness is not None:
-            self._ctx.freshness.removed(header.epoch, header.fid, header.generation)
+            self._ctx.freshness.removed(header.fid, header.generation)

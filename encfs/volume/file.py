@@ -16,14 +16,14 @@ from encfs.errors import FormatError, SizeError
 from encfs.format.header import FileHeader, HeaderFlag
 from encfs.format.limits import FRAME_SIZE, PLAIN_SIZE_MAX
 from encfs.units import FileId
-from encfs.volume.cell_file import CellFile
 from encfs.volume.context import Context
+from encfs.volume.rekey_file import RekeyFile
 
 # The end of a file, which a failed write puts back: size, lower size, last partial cell, whether the header is written.
 _End = tuple[int, int, tuple[int, bytes] | None, bool]
 
 
-class OpenFile(CellFile):
+class OpenFile(RekeyFile):
     """A regular file (or a symlink in a file) with its lower descriptor.
 
     ``handles`` counts the users; the last one calls :meth:`close`.
@@ -39,7 +39,7 @@ class OpenFile(CellFile):
         file._stamped = True
         file._lower_size = 0
         if ctx.freshness is not None:
-            ctx.freshness.made(header.epoch, header.fid)
+            ctx.freshness.made(header.fid)
         return file
 
     @classmethod
@@ -62,7 +62,7 @@ class OpenFile(CellFile):
             raise FormatError("cell size of the file differs from the volume's")
         file = cls(ctx, fd, inode, header, writable=writable)
         if ctx.freshness is not None:
-            file._news = ctx.freshness.check(header.epoch, header.fid, header.generation)
+            file._news = ctx.freshness.check(header.fid, header.generation)
         stat = ctx.store.fstat(fd)
         file.mtime_ns = stat.st_mtime_ns if ctx.kernel_keeps_times else None
         actual = stat.st_size
@@ -302,7 +302,7 @@ class OpenFile(CellFile):
             self.header,
             fid=FileId(rng.random_bytes(16)),
             epoch=self._ctx.ring.active.epoch,
-            previous_epoch=None,
+            content_epoch=None,
             size=0,
             synced_size=0,
             flags=self.header.flags & HeaderFlag.MULTI,

@@ -7,7 +7,7 @@ Owns: the questions, and when in the life of a volume they are asked. Must not k
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from encfs.errors import VolumeRollbackError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Freshness(Protocol):
     """The memory of one host for one unlocked volume: its files. Calls may come from several threads."""
 
-    def check(self, epoch: int, fid: FileId, generation: int) -> bool:
+    def check(self, fid: FileId, generation: int) -> bool:
         """A header was read.
 
         Returns:
@@ -34,30 +34,30 @@ class Freshness(Protocol):
         """
         ...
 
-    def made(self, epoch: int, fid: FileId) -> None:
+    def made(self, fid: FileId) -> None:
         """A file begins its life: nobody outside of this session has seen it."""
         ...
 
-    def seen(self, epoch: int, fid: FileId, generation: int) -> None:
+    def seen(self, fid: FileId, generation: int) -> None:
         """A header was read at its place; it is not known to be durable yet."""
         ...
 
-    def wrote(self, epoch: int, fid: FileId, generation: int) -> None:
+    def wrote(self, fid: FileId, generation: int) -> None:
         """A header was written; it is not known to be durable yet."""
         ...
 
-    def synced(self, epoch: int, fid: FileId, generation: int) -> None:
+    def synced(self, fid: FileId, generation: int) -> None:
         """A header of this generation, or a later one, is durable."""
         ...
 
-    def removed(self, epoch: int, fid: FileId, generation: int) -> None:
+    def removed(self, fid: FileId, generation: int) -> None:
         """A file of that generation lost its last name, or its content was replaced under a fresh id.
 
         It is not known to be durable yet. What is newer was not deleted.
         """
         ...
 
-    def was_removed(self, epoch: int, fid: FileId) -> bool:
+    def was_removed(self, fid: FileId) -> bool:
         """Whether this host knows that the file was deleted on purpose, durably or in this session."""
         ...
 
@@ -95,8 +95,8 @@ class VolumeMemory(Freshness, Protocol):
         """``known``; ``new``: this host has never seen the volume; ``lost``: it has, and forgot; ``off``: no memory."""
         ...
 
-    def bind(self, volume_id: VolumeId, key_of: Callable[[int], bytes]) -> None:
-        """The volume is unlocked. ``key_of``: K_freshness of an epoch."""
+    def bind(self, volume_id: VolumeId, key: bytes) -> None:
+        """The volume is unlocked. ``key``: its K_freshness."""
         ...
 
     def compare(
@@ -139,7 +139,7 @@ def look_back(volume: Volume, memory: VolumeMemory) -> None:
     Raises:
         VolumeRollbackError: the volume is older, and open for writing.
     """
-    memory.bind(volume.config.volume_id, lambda epoch: volume.ctx.ring.of(epoch).freshness_key)
+    memory.bind(volume.config.volume_id, volume.ctx.ring.metadata.freshness_key)
     sessions, damaged = volume.sessions.survey()
     seq, digest = volume.config.seq, volume.config_digest
     volume.rollback = memory.compare(seq, digest, sessions, damaged)

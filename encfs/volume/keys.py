@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -15,12 +16,28 @@ from encfs.core import config as core_config
 from encfs.core import key_changes
 from encfs.core.config import UnlockedConfig
 from encfs.core.sources import NewSlot, UnlockSource
-from encfs.errors import LowerIOError, UsageError, VolumeInUseError
+from encfs.errors import UsageError, VolumeInUseError
 from encfs.format.config import Config
-from encfs.format.limits import CONFIG_BAK_NAME, CONFIG_MAX, CONFIG_NAME
+from encfs.format.epochs import RotationReason
+from encfs.format.limits import DEFAULT_CELL_SIZE
 from encfs.format.slots import Slot
 from encfs.store.base import Store
-from encfs.volume.skeleton import open_root, read_copies, write_config
+from encfs.volume.skeleton import open_root, read_copies, write_config_proved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEpoch:
+    """What a mount needs to go on under a new epoch; the config says the rest.
+
+    Attributes:
+        epoch: its number.
+        key: its key, 32 bytes.
+        config_key: K_config, 32 bytes, to write the config that ends the rotation.
+    """
+
+    epoch: int
+    key: bytes = field(repr=False)
+    config_key: bytes = field(repr=False)
 
 
 class Keys:
@@ -57,8 +74,14 @@ class Keys:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._unlocked.ring.forget()
-        os.close(self._root_fd)
+        self.close()
+
+    def close(self) -> None:
+        """Drop the keys, and let others change them."""
+        if self._root_fd >= 0:
+            self._unlocked.ring.forget()
+            os.close(self._root_fd)
+            self._root_fd = -1
 
     @property
     def config(self) -> Config:
@@ -104,6 +127,50 @@ class Keys:
         """
         self._write(key_changes.remove_slot(self._unlocked, slot), None)
 
+    def rotate(self, reason: RotationReason, *, data: bool = False, without: Slot | None = None) -> NewEpoch:
+        """Begin a rotation: a new root key for the slots, and a new epoch, in one write (FORMAT.md section 14).
+
+        Args:
+            reason: for the record.
+            data: replace the content keys too.
+            without: a slot that is taken away in the same write.
+
+        Returns:
+            What whoever has the volume open needs to go on.
+
+        Raises:
+            SlotDamagedError: a slot would be shut out; nothing was changed.
+            UsageError: ``data`` with cells that cannot be replaced in place, or too many epochs.
+            LowerIOError, OSError: as :meth:`add`.
+        """
+        if data and self.config.cell_size != DEFAULT_CELL_SIZE:
+            raise UsageError(
+                f"with cells of {self.config.cell_size} bytes a power cut could hit one half-written",
+                hint="Rotate without --data, or copy the files into a new volume.",
+            )
+        changed = self._unlocked if without is None else key_changes.remove_slot(self._unlocked, without)
+        changed = key_changes.renew_root_key(changed)
+        changed, key = key_changes.begin_rotation(changed, reason, data=data, now=int(time.time()))
+        changed = replace(changed, config=replace(changed.config, seq=self.config.seq + 1))
+        self._write(changed, None)
+        self._unlocked.ring.add(self.config.active.epoch, key)
+        return self.active_epoch()
+
+    def active_epoch(self) -> NewEpoch:
+        """The active epoch, for whoever has the volume open."""
+        unlocked = self._unlocked
+        active = unlocked.ring.active
+        return NewEpoch(
+            epoch=active.epoch,
+            key=active.key,
+            config_key=core_config.config_key(unlocked.ring.suite, unlocked.root_key),
+        )
+
+    @property
+    def root_key(self) -> bytes:
+        """For opening the volume itself: :meth:`~encfs.volume.volume.Volume.unlock_with_root_key`."""
+        return self._unlocked.root_key
+
     def _require_free(self, label: str) -> None:
         if any(one.label == label for one in self.config.slots):
             raise UsageError(f"there is a slot {label!r} already", hint="Choose another label.")
@@ -113,11 +180,5 @@ class Keys:
         raw = core_config.seal_config(changed.ring.suite, changed.config, changed.root_key)
         if proof is not None:
             core_config.unlock([raw], proof)
-        write_config(self._store, self._root_fd, raw)
-        for name in (CONFIG_NAME, CONFIG_BAK_NAME):
-            if self._store.read_uncached(self._root_fd, name, CONFIG_MAX + 1024) != raw:
-                raise LowerIOError(
-                    "the config that was written is not what the medium gives back",
-                    hint="Do not lock the volume. Copy your files somewhere else: the medium is failing.",
-                )
+        write_config_proved(self._store, self._root_fd, raw)
         self._unlocked = changed

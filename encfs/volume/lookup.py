@@ -142,14 +142,14 @@ class Lookup:
         if node.parent is None or self.ctx.tolerant:
             return
         parent = self.dir_id(node.parent)
-        if record.parent != parent or self.ctx.ring.active.names.seal(parent, record.name) != node.lower_name:
+        if record.parent != parent or self.ctx.ring.metadata.names.seal(parent, record.name) != node.lower_name:
             raise PlaceError("directory is not where its record says")
 
     # -- names --------------------------------------------------------------------------------------
 
     def find(self, parent: Node, name: bytes) -> Found | None:
         """Look a plain name up in a directory, whichever form it has below."""
-        lower = self.ctx.ring.active.names.seal(self.dir_id(parent), name)
+        lower = self.ctx.ring.metadata.names.seal(self.dir_id(parent), name)
         dirfd = self.dirfd(parent)
         for candidate in (lower, LowerName(lower + LINK_SUFFIX)):
             try:
@@ -238,7 +238,7 @@ class Lookup:
             OSError: the place of a long name cannot be read.
         """
         base = LowerName(lower_name.removesuffix(LINK_SUFFIX))
-        names, dir_id = self.ctx.ring.active.names, self.dir_id(parent)
+        names, dir_id = self.ctx.ring.metadata.names, self.dir_id(parent)
         name = names.open(dir_id, base)
         if name is None:
             name = self._long_name(parent, lower_name, stat)

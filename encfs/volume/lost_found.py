@@ -123,7 +123,7 @@ class LostFound:
     def lower_name(self, name: bytes, *, in_file: bool = False) -> LowerName:
         """The lower name that a plain name has in the run's directory."""
         tree = self._volume.tree
-        lower = tree.ctx.ring.active.names.seal(tree.dir_id(self.directory()), name)
+        lower = tree.ctx.ring.metadata.names.seal(tree.dir_id(self.directory()), name)
         return LowerName(lower + LINK_SUFFIX) if in_file else lower
 
     # -- copies ----------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class LowerFile:
         self._owes_tail = False
         self._stamped = False
         self._news = False
-        self._syncing: tuple[int, FileId, int] | None = None
+        self._syncing: tuple[FileId, int] | None = None
 
     @property
     def dirty(self) -> bool:
@@ -95,10 +95,43 @@ class LowerFile:
         return self._dirty or not self.header_stored
 
     def _bump(self, size: int) -> None:
+        self.renew_epoch()
         synced = self._stored_synced = min(self._confirmed, size)
         self.header = self.header.following(
             size=size, synced_size=synced, session=self._ctx.session, cells_sealed=self._sealed
         )
+
+    def renew_epoch(self) -> None:
+        """From now on the header belongs to the active epoch (FORMAT.md section 14)."""
+        epoch = self._ctx.ring.active.epoch
+        if self.header.epoch != epoch:
+            self.header = self.header.under(epoch)
+
+    def rewrap(self) -> bool:
+        """Bring a header that a retired epoch seals under the active one, with nothing else changed.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            OSError: it could not be written; then it is as it was.
+        """
+        before = self.header
+        if before.epoch == self._ctx.ring.active.epoch:
+            return False
+        if self.dirty:
+            self.settle()
+        if self.header.epoch == before.epoch:
+            self.renew_epoch()
+            try:
+                self._keeping_times_and_mode(self._write_same_header)
+            except OSError:
+                self.header = before
+                raise
+        return True
+
+    def _write_same_header(self) -> None:
+        self._ctx.store.pwrite(self.fd, frames.seal_header(self._ctx.ring, self.header), 0)
 
     def write_header(self) -> None:
         """Seal and write the header for the present size, place and flags."""
@@ -113,21 +146,21 @@ class LowerFile:
         """What this host may remember once it is durable (FORMAT.md section 13)."""
         freshness, header = self._ctx.freshness, self.header
         if freshness is not None and not self.nameless:
-            freshness.wrote(header.epoch, header.fid, header.generation)
+            freshness.wrote(header.fid, header.generation)
 
     def _note_replaced(self, old: FileHeader) -> None:
         """The old fid is gone, unless hard links let another file have it: their places are not checked."""
         freshness = self._ctx.freshness
         if freshness is not None:
-            freshness.made(self.header.epoch, self.header.fid)
+            freshness.made(self.header.fid)
             if not old.flags & HeaderFlag.MULTI:
-                freshness.removed(old.epoch, old.fid, old.generation)
+                freshness.removed(old.fid, old.generation)
 
     def found_in_place(self) -> None:
         """The file is where its header says: what was read is worth remembering (FORMAT.md section 13)."""
         freshness, header = self._ctx.freshness, self.header
         if freshness is not None and self._news and not self._ctx.read_only and not header.flags & HeaderFlag.MULTI:
-            freshness.seen(header.epoch, header.fid, header.generation)
+            freshness.seen(header.fid, header.generation)
 
     def set_place(self, parent: DirId, name: bytes, *, flags: HeaderFlag | None = None) -> None:
         """Write the header for a new place (FORMAT.md section 11: before the rename), leaving mtime alone."""
@@ -193,13 +226,13 @@ class LowerFile:
             self._dirty = True  # The last fdatasync failed: the kernel may have given up the header that it had.
         if self.writable and (self.dirty or self._stored_synced != min(self._confirmed, self.size)):
             self._keeping_times_and_mode(self._settle)
-        self._syncing = self.header.epoch, self.header.fid, self.header.generation
+        self._syncing = self.header.fid, self.header.generation
         return self.size
 
     def confirm_sync(self, size: int) -> None:
         """The fdatasync after :meth:`prepare_sync` succeeded: the next header may claim these bytes."""
         self._confirmed = min(size, self.size)
-        if self._syncing is not None and self._syncing[2] == self.header.generation:
+        if self._syncing is not None and self._syncing[1] == self.header.generation:
             self._stamped = self._stamped or self.header.session == self._ctx.session
         if self._ctx.freshness is not None and self._syncing is not None and not self.nameless:
             self._ctx.freshness.synced(*self._syncing)

@@ -75,7 +75,7 @@ def _compare(volume: Volume, memory: Freshness, node: Node, path: bytes) -> Olde
     if not header.flags & HeaderFlag.MULTI and place != (header.parent, header.name):
         return None
     try:
-        memory.check(header.epoch, header.fid, header.generation)
+        memory.check(header.fid, header.generation)
     except RollbackError as exc:
         return OlderFile(path, header, str(exc))
     return None

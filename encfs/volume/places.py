@@ -71,7 +71,7 @@ class Places:
         elif len(name) > DIRECT_NAME_MAX:
             raise error(ENAMETOOLONG)
         elif stat_module.S_ISLNK(mode):
-            self.reseal_symlink(node, parent, self._ctx.ring.active.names.seal(self._tree.dir_id(parent), name))
+            self.reseal_symlink(node, parent, self._ctx.ring.metadata.names.seal(self._tree.dir_id(parent), name))
 
     def _set_file_place(self, node: Node, links: int, parent: Node, name: bytes, was: tuple[Node, bytes]) -> None:
         file = self._tree.open_file(node, writable=True)
@@ -110,7 +110,12 @@ class Places:
 
     def write_record(self, node: Node, record: DirectoryRecord) -> None:
         """Overwrite the record of an existing directory with the next generation of it."""
-        record = replace(record, generation=record.generation + 1, session=self._ctx.session)
+        record = replace(
+            record,
+            epoch=self._ctx.ring.active.epoch,
+            generation=record.generation + 1,
+            session=self._ctx.session,
+        )
         store, sealed = self._ctx.store, frames.seal_directory(self._ctx.ring, record)
         fd = self._tree.open_record(node, writable=True)
         try:
@@ -145,7 +150,7 @@ class Places:
         if opened.multi:
             return
         dir_id = self._tree.dir_id(parent)
-        name = ring.active.names.open(dir_id, lower_name)
+        name = ring.metadata.names.open(dir_id, lower_name)
         if name is None:
             raise error(ENAMETOOLONG)
         sealed = symlinks.seal_target(ring, dir_id=dir_id, name=name, target=opened.target, multi=multi)

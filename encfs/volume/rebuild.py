@@ -83,6 +83,6 @@ def _parent_named_by(tree: Tree, node: Node, child: Node, stat: os.stat_result) 
             raise SizeError("shorter than a header")
         header = frames.open_header(tree.ctx.ring, raw)
         parent, name = header.parent, header.name
-    if tree.ctx.ring.active.names.seal(parent, name) != child.lower_name.removesuffix(LINK_SUFFIX):
+    if tree.ctx.ring.metadata.names.seal(parent, name) != child.lower_name.removesuffix(LINK_SUFFIX):
         raise SizeError("the header or record names another place")
     return parent

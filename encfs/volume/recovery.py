@@ -152,7 +152,7 @@ class Recovery:
 
     def _repair_directory_place(self, node: Node, parent: Node, record: DirectoryRecord) -> DirectoryRecord | None:
         parent_id = self._tree.dir_id(parent)
-        names = self._ctx.ring.active.names
+        names = self._ctx.ring.metadata.names
         if record.parent == parent_id and names.seal(parent_id, record.name) == node.lower_name:
             return record
         name = names.open(parent_id, node.lower_name)
@@ -170,7 +170,7 @@ class Recovery:
         In an interrupted exchange it was on the way there, and knows the long name of what is there still.
         """
         if len(name) > DIRECT_NAME_MAX:
-            self._long_names[parent, self._ctx.ring.active.names.seal(parent, name)] = name
+            self._long_names[parent, self._ctx.ring.metadata.names.seal(parent, name)] = name
 
     def _strand(self, node: Node, parent: DirId, name: bytes, *, is_directory: bool) -> None:
         self._remember(parent, name)
@@ -208,7 +208,7 @@ class Recovery:
             target = node.parent
             name = b"recovered-" + rng.random_bytes(8).hex().encode()
             self._write_place(item, target, name)
-        lower = self._ctx.ring.active.names.seal(self._tree.dir_id(target), name)
+        lower = self._ctx.ring.metadata.names.seal(self._tree.dir_id(target), name)
         if node.in_file:
             lower = LowerName(lower + LINK_SUFFIX)
         source_fd, target_fd = self._tree.directories.pair(node.parent, target)
@@ -233,12 +233,11 @@ class Recovery:
         parent = node.parent
         assert parent is not None
         parent_id = self._tree.dir_id(parent)
-        name = self._ctx.ring.active.names.open(parent_id, node.lower_name)
+        name = self._ctx.ring.metadata.names.open(parent_id, node.lower_name)
         if name is None:
             raise SizeError("the long name of a directory is lost")
         record = DirectoryRecord(
             epoch=self._ctx.ring.active.epoch,
-            previous_epoch=None,
             dir_id=self._dir_id_from_children(node),
             parent=parent_id,
             generation=0,
@@ -313,12 +312,12 @@ class Recovery:
         lower = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
         if header.flags & HeaderFlag.MULTI and not is_long(lower):
             return False
-        return header.parent != parent_id or self._ctx.ring.active.names.seal(parent_id, header.name) != lower
+        return header.parent != parent_id or self._ctx.ring.metadata.names.seal(parent_id, header.name) != lower
 
     def _repair_file_place(self, parent: Node, node: Node, file: OpenFile) -> None:
         parent_id = self._tree.dir_id(parent)
         base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
-        name = self._ctx.ring.active.names.open(parent_id, base)
+        name = self._ctx.ring.metadata.names.open(parent_id, base)
         if name is None:
             self._strand(node, file.header.parent, file.header.name, is_directory=False)
             return
@@ -333,7 +332,7 @@ class Recovery:
         """
         parent_id = self._tree.dir_id(parent)
         base = LowerName(node.lower_name.removesuffix(LINK_SUFFIX))
-        name = None if is_long(base) else self._ctx.ring.active.names.open(parent_id, base)
+        name = None if is_long(base) else self._ctx.ring.metadata.names.open(parent_id, base)
         store, dirfd = self._ctx.store, self._tree.dirfd(parent)
         if name is None or node.in_file:
             if 0 < stat.st_size < FRAME_SIZE:

@@ -128,7 +128,7 @@ class Planning:
         self._volume = volume
         self._ctx = volume.ctx
         self._tree = volume.tree
-        self._names = volume.ctx.ring.active.names
+        self._names = volume.ctx.ring.metadata.names
         self._lost = lost
         self._find_header = find_header
         self._index = Index(volume)

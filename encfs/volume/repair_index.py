@@ -42,7 +42,7 @@ class Index:
 
     def __init__(self, volume: Volume) -> None:
         self._tree = volume.tree
-        self._names = volume.ctx.ring.active.names
+        self._names = volume.ctx.ring.metadata.names
         self._store = volume.ctx.store
         self.root = volume.tree.root
         self.root.dir_id = volume.config.root_dir_id

@@ -117,7 +117,7 @@ class Hands:
         fd = self.open(place, writable=True)
         try:
             before = self.store.fstat(fd)
-            self.store.pwrite(fd, frames.seal_header(ctx.ring, header), 0)
+            self.store.pwrite(fd, frames.seal_header(ctx.ring, header.under(ctx.ring.active.epoch)), 0)
             try:
                 self.store.futime(fd, (before.st_atime_ns, before.st_mtime_ns))
             except PermissionError:

@@ -166,13 +166,24 @@ class Sessions:
         finally:
             self._store.close(fd)
 
+    def rewrap(self) -> int:
+        """Seal the records that a retired epoch seals under the active one (FORMAT.md section 14); how many."""
+        active, done = self._ring.active.epoch, 0
+        for record in self.records():
+            if record.epoch != active:
+                self._write(replace(record, epoch=active), 0)
+                done += 1
+        if self._current is not None:
+            self._current = replace(self._current, epoch=active)
+        return done
+
     def recovered(self, records: list[SessionRecord]) -> None:
         """Mark crashed sessions as RECOVERED: the strict rule is back."""
         for record in records:
             self._end(record, SessionState.RECOVERED)
 
     def _end(self, record: SessionRecord, state: SessionState) -> None:
-        ended = replace(record, state=state, ended_ms=_now_ms())
+        ended = replace(record, epoch=self._ring.active.epoch, state=state, ended_ms=_now_ms())
         self._write(ended, 0)
         self.on_durable(ended)
 

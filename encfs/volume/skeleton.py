@@ -16,7 +16,7 @@ from encfs.core.key_changes import add_slot
 from encfs.core.slots import SlotSecret, new_argon2id
 from encfs.core.sources import NewSlot
 from encfs.crypto.suite import suite_named
-from encfs.errors import ConfigError, NotAVolumeError, NotEmptyError
+from encfs.errors import ConfigError, LowerIOError, NotAVolumeError, NotEmptyError
 from encfs.format.config import Config
 from encfs.format.directory import DirectoryRecord
 from encfs.format.limits import (
@@ -162,7 +162,6 @@ def _write_skeleton(store: Store, root_fd: int, unlocked: core_config.UnlockedCo
     """Root record, session folder with its lock file, and last the two copies of the config."""
     record = DirectoryRecord(
         epoch=unlocked.ring.active.epoch,
-        previous_epoch=None,
         dir_id=unlocked.config.root_dir_id,
         parent=DirId(bytes(16)),
         generation=1,
@@ -190,6 +189,22 @@ def write_config(store: Store, root_fd: int, content: bytes, written: list[bytes
         if written is not None:
             written.append(name)
         replace_file(store, root_fd, name, content, temporary=temporary_name())
+
+
+def write_config_proved(store: Store, root_fd: int, content: bytes) -> None:
+    """:func:`write_config`, and read both copies back from the medium.
+
+    Raises:
+        LowerIOError: the medium gives something else back.
+        OSError: a copy could not be written; the config is as it was, or as it shall be.
+    """
+    write_config(store, root_fd, content)
+    for name in (CONFIG_NAME, CONFIG_BAK_NAME):
+        if store.read_uncached(root_fd, name, CONFIG_MAX + 1024) != content:
+            raise LowerIOError(
+                "the config that was written is not what the medium gives back",
+                hint="Do not lock the volume. Copy your files somewhere else: the medium is failing.",
+            )
 
 
 def _remove_skeleton(store: Store, root_fd: int, written: list[bytes]) -> None:

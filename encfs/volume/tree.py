@@ -74,7 +74,7 @@ class Tree(Lookup):
         if file is None or parent is None:
             raise AssertionError("internal error: a file without a place takes its place")
         dir_id = self.dir_id(parent)
-        name = self.ctx.ring.active.names.open(dir_id, node.lower_name)
+        name = self.ctx.ring.metadata.names.open(dir_id, node.lower_name)
         if name is None:
             raise AssertionError("internal error: the header of a long name was not written before the rename")
         file.move(dir_id, name)
@@ -152,7 +152,7 @@ class Tree(Lookup):
             return
         parent = self.dir_id(node.parent)
         lower = node.lower_name.removesuffix(LINK_SUFFIX)
-        if header.parent != parent or self.ctx.ring.active.names.seal(parent, header.name) != lower:
+        if header.parent != parent or self.ctx.ring.metadata.names.seal(parent, header.name) != lower:
             raise PlaceError("file is not where its header says")
 
     def release_file(self, node: Node) -> None:
@@ -226,7 +226,7 @@ class Tree(Lookup):
 
     def place(self, parent: Node, lower_name: LowerName) -> bytes:
         """The place tag of a short-named entry (FORMAT.md section 9.4)."""
-        names = self.ctx.ring.active.names
+        names = self.ctx.ring.metadata.names
         dir_id = self.dir_id(parent)
         name = names.open(dir_id, lower_name)
         if name is None:

@@ -61,13 +61,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was read, and how many findings of each severity."""
+    """What was read, and how many findings of each severity.
+
+    Attributes:
+        epochs: how many headers and directory records each epoch seals (FORMAT.md section 14).
+    """
 
     files: int
     directories: int
     symlinks: int
     bytes: int
     findings: dict[str, int]
+    epochs: dict[str, int]
 
     @property
     def clean(self) -> bool:
@@ -76,6 +81,33 @@ class Summary:
 
 
 Step = Finding | Progress | Reading
+
+
+def estimate(volume: Volume, starts: Sequence[Node]) -> tuple[int, int]:
+    """Lower objects, and their bytes, at and below some places, by stat alone."""
+    store, tree = volume.ctx.store, volume.tree
+    objects = size = 0
+    for node in starts:
+        stat = tree.stat(node)
+        objects, size = objects + 1, size + stat.st_size
+        if not stat_module.S_ISDIR(stat.st_mode):
+            continue
+        pending = [store.open_directory(tree.dirfd(node), b".")]
+        while pending:
+            dirfd = pending.pop()
+            try:
+                for name in store.list(dirfd):
+                    if name.startswith(b"cloakfs."):
+                        continue
+                    found = store.stat(dirfd, name)
+                    objects, size = objects + 1, size + found.st_size
+                    if stat_module.S_ISDIR(found.st_mode):
+                        pending.append(store.open_directory(dirfd, name))
+            except OSError:
+                continue  # The walk itself meets it again and reports it.
+            finally:
+                store.close(dirfd)
+    return objects, size
 
 
 class Verifier:
@@ -91,6 +123,7 @@ class Verifier:
         self._paths = list(paths) or [b""]
         self._counts: Counter[str] = Counter()
         self._findings: Counter[str] = Counter()
+        self._epochs: Counter[int] = Counter()
         self._totals = (0, 0)
         self._seen: set[tuple[int, bool]] = set()
         self._pending: list[tuple[Node, bytes]] = []
@@ -100,7 +133,14 @@ class Verifier:
     def summary(self) -> Summary:
         """Valid after :meth:`run` has ended."""
         c = self._counts
-        return Summary(c["files"], c["directories"], c["symlinks"], c["bytes"], dict(self._findings))
+        return Summary(
+            files=c["files"],
+            directories=c["directories"],
+            symlinks=c["symlinks"],
+            bytes=c["bytes"],
+            findings=dict(self._findings),
+            epochs={str(epoch): count for epoch, count in sorted(self._epochs.items())},
+        )
 
     def run(self) -> Iterator[Step]:
         """Yield findings as they are made, and progress often.
@@ -110,7 +150,7 @@ class Verifier:
             DataError: a directory on the way to a path does not authenticate.
         """
         starts = [(self._volume.resolve(path, follow=False), path.strip(b"/")) for path in self._paths]
-        self._totals = self._estimate(starts)
+        self._totals = estimate(self._volume, [node for node, _ in starts])
         yield self._progress()
         if self._volume.rollback is not None:
             self._findings[Severity.ERROR] += 1
@@ -149,32 +189,6 @@ class Verifier:
         c = self._counts
         done = c["files"] + c["directories"] + c["symlinks"]
         return Progress(done, max(self._totals[0], done), c["bytes"], max(self._totals[1], c["bytes"]))
-
-    def _estimate(self, starts: list[tuple[Node, bytes]]) -> tuple[int, int]:
-        """Count lower objects and bytes by stat alone."""
-        store = self._volume.ctx.store
-        objects = size = 0
-        for node, _ in starts:
-            stat = self._tree.stat(node)
-            objects, size = objects + 1, size + stat.st_size
-            if not stat_module.S_ISDIR(stat.st_mode):
-                continue
-            pending = [store.open_directory(self._tree.dirfd(node), b".")]
-            while pending:
-                dirfd = pending.pop()
-                try:
-                    for name in store.list(dirfd):
-                        if name.startswith(b"cloakfs."):
-                            continue
-                        found = store.stat(dirfd, name)
-                        objects, size = objects + 1, size + found.st_size
-                        if stat_module.S_ISDIR(found.st_mode):
-                            pending.append(store.open_directory(dirfd, name))
-                except OSError:
-                    continue  # The walk itself meets it again and reports it.
-                finally:
-                    store.close(dirfd)
-        return objects, size
 
     def _lower_path(self, node: Node, last: bytes | None = None) -> bytes:
         parts = [] if last is None else [last]
@@ -224,6 +238,7 @@ class Verifier:
         self._counts["directories"] += 1
         try:
             record = self._tree.read_record(node)
+            self._epochs[record.epoch] += 1
             self._tree.check_directory_place(node, record)
             node.dir_id = node.dir_id or record.dir_id
             names = self._volume.ctx.store.list(self._tree.dirfd(node))
@@ -318,6 +333,7 @@ class Verifier:
             yield self._failure(node, path, exc, "file")
             return
         file.handles += 1
+        self._epochs[file.header.epoch] += 1
         if file.damaged_size:
             yield self._found(Code.FILE_SIZE, node, path, "longer or shorter than its header says")
         try:

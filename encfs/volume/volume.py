@@ -7,7 +7,7 @@ Must not know: FUSE, prompts, how secrets were obtained.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from errno import EROFS
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Self
 
 from encfs.core import config as core_config
 from encfs.core.sources import KnownSecret, UnlockSource
-from encfs.errors import LowerIOError, ReadOnlyError
+from encfs.errors import ConfigDamagedError, LowerIOError, ReadOnlyError
 from encfs.format.config import Config
 from encfs.format.geometry import Geometry
 from encfs.format.session import SessionRecord
@@ -55,6 +55,7 @@ class Volume(PathAccess):
         self._root_fd = root_fd
         self.config = unlocked.config
         self.config_digest = unlocked.digest
+        self.config_key = self._config_key(unlocked)
         self.slot = unlocked.slot
         self.ctx = Context(
             store=store,
@@ -130,12 +131,45 @@ class Volume(PathAccess):
             VolumeRollbackError: the volume is older than what is remembered, and nothing was written.
             UnlockError, ConfigError, VolumeInUseError, MemoryShortError, OSError.
         """
+        source = KnownSecret.of(kind, secret) if isinstance(secret, bytes) else secret
+        return cls._open(
+            path,
+            lambda copies: core_config.unlock(copies, source),
+            read_only=read_only,
+            mountpoint=mountpoint,
+            progress=progress,
+            store=store,
+            freshness=freshness,
+        )
+
+    @classmethod
+    def unlock_with_root_key(
+        cls, path: bytes, root_key: bytes, *, progress: Progress | None = None, freshness: VolumeMemory | None = None
+    ) -> Volume:
+        """:meth:`unlock` for whoever has opened its keys already (:class:`~encfs.volume.keys.Keys`)."""
+        return cls._open(
+            path,
+            lambda copies: core_config.unlock_with_root_key(copies, root_key),
+            progress=progress,
+            freshness=freshness,
+        )
+
+    @classmethod
+    def _open(
+        cls,
+        path: bytes,
+        opened: Callable[[Sequence[bytes]], core_config.UnlockedConfig],
+        *,
+        read_only: bool = False,
+        mountpoint: bytes = b"",
+        progress: Progress | None = None,
+        store: Store | None = None,
+        freshness: VolumeMemory | None = None,
+    ) -> Volume:
         local, root_fd = open_root(path)
         store = store or local
         try:
-            source = KnownSecret.of(kind, secret) if isinstance(secret, bytes) else secret
-            unlocked = core_config.unlock(read_copies(store, root_fd), source)
-            volume = cls(store, root_fd, unlocked, read_only=read_only)
+            volume = cls(store, root_fd, opened(read_copies(store, root_fd)), read_only=read_only)
         except BaseException:
             os.close(root_fd)
             raise
@@ -175,6 +209,33 @@ class Volume(PathAccess):
             if self.memory is not None:
                 self.memory.all_durable()
             self._tolerate([])
+
+    @staticmethod
+    def _config_key(unlocked: core_config.UnlockedConfig) -> bytes | None:
+        """Kept only while a rotation is to be ended: nothing can be read with it, but a config can be made."""
+        if not unlocked.config.rotating:
+            return None
+        return core_config.config_key(unlocked.ring.suite, unlocked.root_key)
+
+    def begin_epoch(self, epoch: int, key: bytes, config_key: bytes) -> None:
+        """Seal everything under a new epoch from now on; no other call may be under way (FORMAT.md section 14).
+
+        Raises:
+            ConfigError: the config on the disk is not of this epoch; nothing was changed.
+            OSError: it could not be read.
+        """
+        config, digest = core_config.check(read_copies(self._store, self._root_fd), self.ctx.suite, config_key)
+        if config.active.epoch != epoch:
+            raise ConfigDamagedError("the config on the disk does not have the epoch that was to begin")
+        self.ctx.ring.add(epoch, key)
+        self.config_key = config_key
+        self.take_config(config, digest)
+
+    def take_config(self, config: Config, digest: bytes) -> None:
+        """The config was changed on the disk."""
+        self.config, self.config_digest = config, digest
+        if not config.rotating:
+            self.config_key = None
 
     def _tolerate(self, crashed: list[SessionRecord]) -> None:
         """Take what these sessions can have left as a crash's doing (FORMAT.md section 11)."""
@@ -267,6 +328,7 @@ class Volume(PathAccess):
         if self.memory is not None:
             self.memory.forget_keys()
         self.ctx.forget()
+        self.config_key = None
         for node in self.tree.nodes:
             node.attributes = None
             if node.file is not None:

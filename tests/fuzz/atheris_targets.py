@@ -47,6 +47,7 @@ def _ring() -> KeyRing:
     return KeyRing(
         suite=CLOAKFS_1,
         volume_id=VolumeId(bytes.fromhex(keys["volume_id"])),
+        metadata=bytes.fromhex(keys["metadata"]),
         epochs={int(number): bytes.fromhex(key) for number, key in keys["epochs"].items()},
         active=keys["active"],
     )
@@ -54,7 +55,7 @@ def _ring() -> KeyRing:
 
 RING = _ring()
 DIR = DirId(b"d" * 16)
-NAMES = RING.suite.name_cipher(RING.suite.expand(RING.active._key, Label.NAME, NAME_KEY_SIZE))
+NAMES = RING.suite.name_cipher(RING.suite.expand(RING.metadata._key, Label.NAME, NAME_KEY_SIZE))
 
 
 def _config_json(data: bytes) -> None:
@@ -84,7 +85,7 @@ def _frame(data: bytes) -> None:
 
 
 def _name(data: bytes) -> None:
-    names = RING.active.names
+    names = RING.metadata.names
     name = names.open(DIR, data)
     assert name is None or names.seal(DIR, name) == data.removesuffix(b".l")
 
@@ -95,7 +96,7 @@ def _sealed_name(data: bytes) -> None:
 
 
 def _symlink(data: bytes) -> None:
-    symlinks.open_target(RING, base64url.encode(RING.suite.seal(RING.active.symlink_key, Label.SYMLINK, data)))
+    symlinks.open_target(RING, base64url.encode(RING.suite.seal(RING.metadata.symlink_key, Label.SYMLINK, data)))
 
 
 def _attributes(data: bytes) -> None:

@@ -56,7 +56,7 @@ def seeds(vectors: Any, ring: KeyRing, good_config: Config) -> dict[str, list[by
         "header": bodies[FrameKind.FILE],
         "directory": bodies[FrameKind.DIRECTORY],
         "session": bodies[FrameKind.SESSION],
-        "name": [bytes(ring.active.names.seal(b"d" * 16, name)) for name in (b"a", b"n" * 160, b"l" * 200)],  # type: ignore[arg-type]
+        "name": [bytes(ring.metadata.names.seal(b"d" * 16, name)) for name in (b"a", b"n" * 160, b"l" * 200)],  # type: ignore[arg-type]
         "sealed-name": [b"name".ljust(16, b"\0")],
         "symlink": [bytes(17) + b"../target"],
         "attributes": [pack_attributes({b"user.a": b"1", b"system.posix_acl_access": b"2" * 40})],

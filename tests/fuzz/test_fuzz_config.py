@@ -249,7 +249,7 @@ def test_memory_of_a_hard_config(raw: bytes) -> None:
 
 
 def test_memory_of_the_largest_configs(good_config: Config) -> None:
-    """Lists as long as a config may be are refused in bounded memory, by their count (FORMAT.md section 14)."""
+    """Lists as long as a config may be are refused in bounded memory, by their count (FORMAT.md section 15)."""
     base = as_json(good_config)
     slot = base["slots"][1]
     for field, one in (("slots", slot), ("epochs", base["epochs"][0]), ("slots", {}), ("epochs", 0)):

@@ -183,7 +183,7 @@ def test_cells(fuzz: Fuzz, ring: KeyRing) -> None:
 
 def test_lower_names(fuzz: Fuzz, ring: KeyRing) -> None:
     """A lower name opens to the one name that gives it, or not at all (FORMAT.md section 7)."""
-    names = ring.active.names
+    names = ring.metadata.names
     plain = st.binary(min_size=1, max_size=160).filter(limits.is_plain_name)
     good = plain.map(lambda name: bytes(names.seal(DIR, name)))
 
@@ -204,8 +204,8 @@ def test_lower_names(fuzz: Fuzz, ring: KeyRing) -> None:
 
 def test_names_sealed_with_the_right_key(fuzz: Fuzz, ring: KeyRing) -> None:
     """What is no name, but was sealed as one, is refused: padding, length, slashes, dots (FORMAT.md section 7)."""
-    names = ring.active.names
-    cipher = ring.suite.name_cipher(ring.suite.expand(ring.active._key, Label.NAME, NAME_KEY_SIZE))
+    names = ring.metadata.names
+    cipher = ring.suite.name_cipher(ring.suite.expand(ring.metadata._key, Label.NAME, NAME_KEY_SIZE))
 
     def attempt(padded: bytes) -> None:
         lower = base64url.encode(cipher.seal(padded, DIR))
@@ -240,7 +240,7 @@ def test_symlink_targets(fuzz: Fuzz, ring: KeyRing) -> None:
         assert lower == good
 
     def sealed(plain: bytes) -> None:
-        lower = base64url.encode(ring.suite.seal(ring.active.symlink_key, Label.SYMLINK, plain))
+        lower = base64url.encode(ring.suite.seal(ring.metadata.symlink_key, Label.SYMLINK, plain))
         opened = symlinks.open_target(ring, lower)
         assert 1 <= len(opened.target) <= limits.SYMLINK_TARGET_MAX
         assert b"\0" not in opened.target
@@ -265,7 +265,7 @@ def test_symlink_targets(fuzz: Fuzz, ring: KeyRing) -> None:
 def test_attribute_lists(fuzz: Fuzz, ring: KeyRing) -> None:
     """Sealed lists of attributes, damaged or malformed under the right key (FORMAT.md section 10)."""
     listed = pack_attributes({b"user.a": b"1", b"user.b": b"2" * 300, b"system.posix_acl_access": b"\2\0\0\0"})
-    good = ring.suite.seal(ring.active.xattr_key(DIR), Label.XATTR, listed)
+    good = ring.suite.seal(ring.metadata.xattr_key(DIR), Label.XATTR, listed)
 
     def attempt(sealed: bytes) -> None:
         core_attributes.open_attributes(ring, DIR, sealed)

@@ -128,7 +128,7 @@ def test_names(fuzz: Fuzz, run: Callable[..., int], tmp_path: Path) -> None:
     volume = LowerVolume(tmp_path / "volume")
     with volume.unlock() as opened:
         root = opened.config.root_dir_id
-        names = [opened.ctx.ring.active.names.seal(DirId(root), name) for name in (b"a", b"b" * 100, b"c" * 200)]
+        names = [opened.ctx.ring.metadata.names.seal(DirId(root), name) for name in (b"a", b"b" * 100, b"c" * 200)]
     good = st.sampled_from([bytes(name) for name in names])
     usable = damaged(good).map(lambda name: name.replace(b"/", b"_").replace(b"\0", b"-")[:255])
     usable = usable.filter(lambda name: name not in (b"", b".", b"..") and not name.startswith(b"cloakfs."))

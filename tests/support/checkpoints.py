@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from encfs.volume import Volume
-from encfs.volume.checkpoint_make import CheckpointMaker, CheckpointResult, Waiting
+from encfs.volume.checkpoint_make import CheckpointMaker, CheckpointResult
 from encfs.volume.checkpoint_verify import CheckpointVerifier, ComparisonSummary
 from encfs.volume.findings import Finding
+from encfs.volume.steps import Waiting
 from tests.support.volumes import LowerVolume
 
 Found = list[tuple[str, bytes]]

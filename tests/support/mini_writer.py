@@ -164,6 +164,7 @@ class MiniVolume:
         self.cell, self.passphrase, self.recovery = cell, passphrase, os.urandom(32)
         self.volume_id, self.rk_id, self.session = os.urandom(16), os.urandom(8), os.urandom(16)
         self.root_key, self.epochs, self.epoch = os.urandom(32), {0: os.urandom(32)}, 0
+        self.metadata = os.urandom(32)
         self.seq = 0
         root.mkdir(exist_ok=True)
         (root / "cloakfs.s").mkdir()
@@ -210,7 +211,9 @@ class MiniVolume:
         for number, key in self.epochs.items():
             aad = b"cloakfs/1 epoch" + self.volume_id + number.to_bytes(4, "big")
             state = "active" if number == self.epoch else "retired"
-            epochs.append({"epoch": number, "state": state, "wrap": b64(sealed(wrap_key, aad, key))})
+            epochs.append(
+                {"epoch": number, "created": 1_700_000_000, "state": state, "wrap": b64(sealed(wrap_key, aad, key))}
+            )
         fields = {
             "volume_id": b64(self.volume_id),
             "seq": self.seq,
@@ -223,6 +226,7 @@ class MiniVolume:
             "rk_id": b64(self.rk_id),
             "slots": self.slots,
             "epochs": epochs,
+            "metadata": b64(sealed(wrap_key, b"cloakfs/1 metadata" + self.volume_id, self.metadata)),
         }
         signed = b"cloakfs-volume 1\n" + self.canonical(fields | changes) + b"\n"
         mac = hmac.digest(hkdf_expand(self.root_key, b"cloakfs/1 config"), signed, "sha256")
@@ -236,6 +240,9 @@ class MiniVolume:
     def key(self, label: bytes, length: int = 32) -> bytes:
         return hkdf_expand(self.epochs[self.epoch], b"cloakfs/1 " + label, length)
 
+    def metadata_key(self, label: bytes, length: int = 32) -> bytes:
+        return hkdf_expand(self.metadata, b"cloakfs/1 " + label, length)
+
     # Sections 6 and 7
 
     def frame(self, key: bytes, magic: bytes, kind: int, fid: bytes, body: bytes, zero: int = 0) -> bytes:
@@ -248,9 +255,9 @@ class MiniVolume:
 
     def lower_name(self, dir_id: bytes, name: bytes) -> str:
         if len(name) > 160:
-            return "~" + b64(hmac.digest(self.key(b"longname"), dir_id + name, "sha256"))
+            return "~" + b64(hmac.digest(self.metadata_key(b"longname"), dir_id + name, "sha256"))
         padded = name.ljust((len(name) + 15) // 16 * 16, b"\0")
-        return b64(siv_encrypt(self.key(b"name", 64), dir_id, padded))
+        return b64(siv_encrypt(self.metadata_key(b"name", 64), dir_id, padded))
 
     # Section 8
 
@@ -319,8 +326,8 @@ class MiniVolume:
 
     def symlink(self, parent: Dir, name: bytes, target: bytes, *, flags: int = 0, place: bytes | None = None) -> Path:
         """A symlink as section 9.4 wants it, in a file where a lower symlink cannot hold it."""
-        place = place or hmac.digest(self.key(b"place"), parent.id + name, "sha256")[:16]
-        lower = b64(sealed(self.key(b"symlink"), b"cloakfs/1 symlink", bytes([flags]) + place + target))
+        place = place or hmac.digest(self.metadata_key(b"place"), parent.id + name, "sha256")[:16]
+        lower = b64(sealed(self.metadata_key(b"symlink"), b"cloakfs/1 symlink", bytes([flags]) + place + target))
         if len(lower) > 4095 or len(name) > 160:
             return self.file(parent, name, target, kind=2)
         path = parent.path / self.lower_name(parent.id, name)
@@ -335,7 +342,7 @@ class MiniVolume:
         plain = b""
         for name in sorted(xattrs):
             plain += len(name).to_bytes(2, "big") + name + len(xattrs[name]).to_bytes(4, "big") + xattrs[name]
-        os.setxattr(path, "user.cloakfs", sealed(self.key(b"xattr" + identity), b"cloakfs/1 xattr", plain))
+        os.setxattr(path, "user.cloakfs", sealed(self.metadata_key(b"xattr" + identity), b"cloakfs/1 xattr", plain))
 
     def session_record(self, state: int, *, host: bytes = b"host", mount_point: bytes = b"/mnt/plain") -> Path:
         start = 1_750_000_000_000

@@ -5,9 +5,11 @@ Owns: which disks are looked at, and what must hold on each. Must not know: whic
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,8 @@ from typing import NamedTuple
 import pytest
 
 from encfs.core import config as core_config
+from encfs.core.keys import KeyRing
+from encfs.core.sources import UnlockSource
 from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.support.model_disk import Disk
@@ -23,6 +27,13 @@ from tests.support.steps import State, Step, state
 from tests.support.volumes import RECOVERY_KEY, verify
 
 Disks = dict[Hashable, Disk]
+
+
+def _own(ring: KeyRing) -> KeyRing:
+    """A ring that can learn and lose epochs by itself, with the same keys."""
+    own = copy.copy(ring)
+    own._epochs = dict(ring._epochs)
+    return own
 
 
 class Outcome(NamedTuple):
@@ -46,7 +57,12 @@ class Model:
         # Thousands of unlocks of one and the same config: its slot is opened once.
         real = core_config.unlock
         opened = cache(lambda copies, source: real(list(copies), source))
-        monkeypatch.setattr(core_config, "unlock", lambda copies, source: opened(tuple(copies), source))
+
+        def unlock(copies: Sequence[bytes], source: UnlockSource) -> core_config.UnlockedConfig:
+            found = opened(tuple(copies), source)
+            return replace(found, ring=_own(found.ring))
+
+        monkeypatch.setattr(core_config, "unlock", unlock)
 
     def unlock(self, store: ModelStore) -> Volume:
         """Unlock what is on a model disk, with recovery if it needs any."""

@@ -108,7 +108,8 @@ class NoSymlinkStore(LocalStore):
 class DyingStore(LocalStore):
     """A store under which the process dies: before the change number ``dies_at`` (from 0), or in the middle of it.
 
-    A write that is ``torn`` has written its first half, at a border of 512 bytes, when the process dies.
+    A write that is ``torn`` has written its first half when the process dies, up to the end of a page of the file: the
+    kernel copies page by page.
     """
 
     dies_at: int | None = None
@@ -125,7 +126,8 @@ class DyingStore(LocalStore):
             if here == self.dies_at:
                 if self.torn and name == "pwrite":
                     fd, data, offset = arguments
-                    os.pwrite(fd, memoryview(data)[: len(data) // 2 // 4096 * 4096], offset)
+                    end = (offset + len(data) // 2) // 4096 * 4096
+                    os.pwrite(fd, memoryview(data)[: max(0, end - offset)], offset)
                 os._exit(77)
             return method(*arguments, **more)
 

@@ -174,7 +174,7 @@ class LowerVolume:
 
     def seal_name(self, dir_id: bytes, name: bytes) -> str:
         with self.unlock(read_only=True) as volume:
-            return os.fsdecode(volume.ctx.ring.active.names.seal(DirId(dir_id), name))
+            return os.fsdecode(volume.ctx.ring.metadata.names.seal(DirId(dir_id), name))
 
     def root_id(self) -> DirId:
         with self.unlock(read_only=True) as volume:

@@ -41,6 +41,7 @@ def ring(vectors: Vectors) -> KeyRing:
     return KeyRing(
         suite=CLOAKFS_1,
         volume_id=VolumeId(bytes.fromhex(keys["volume_id"])),
+        metadata=bytes.fromhex(keys["metadata"]),
         epochs={int(number): bytes.fromhex(key) for number, key in keys["epochs"].items()},
         active=keys["active"],
     )

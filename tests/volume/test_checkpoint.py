@@ -19,8 +19,9 @@ from encfs.store.local import LocalStore
 from encfs.volume import Volume
 from encfs.volume.checkpoint import find_header, open_newest
 from encfs.volume.checkpoint_index import load
-from encfs.volume.checkpoint_make import CheckpointMaker, Waiting
+from encfs.volume.checkpoint_make import CheckpointMaker
 from encfs.volume.findings import Finding
+from encfs.volume.steps import Waiting
 from encfs.volume.verify import Progress, Reading
 from tests.support.checkpoints import compare, compare_in, make, make_in, stored
 from tests.support.evidence import record

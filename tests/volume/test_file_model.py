@@ -46,6 +46,7 @@ def operations(cell_size: int) -> st.SearchStrategy[Any]:
         st.tuples(st.just("sync")),
         st.tuples(st.just("settle")),
         st.tuples(st.just("reopen"), st.booleans()),
+        st.tuples(st.just("rekey"), st.integers(1, 9)),
     )
 
 
@@ -57,6 +58,7 @@ class Both:
         self.model = bytearray()
         self.handle: VolumeFile = volume.open(name, create=True, writable=True)
         self.count = 0
+        self.rekeying: Iterator[None] = iter(())
 
     @property
     def file(self) -> OpenFile:
@@ -126,6 +128,34 @@ class Both:
         if not writable:
             self.handle.close()
             self.handle = self.volume.open(self.name, writable=True)
+
+    def do_rekey(self, steps: int) -> None:
+        """So many steps of giving the file a new content key; where none is under way one begins (section 14)."""
+        for _ in range(steps):
+            if next(self.rekeying, self) is self:
+                self.rekeying = self._rekey(self.file)
+
+    def _rekey(self, file: OpenFile) -> Iterator[None]:
+        """Cell by cell; a file that is opened anew is finished by the next one."""
+        if file is not self.file:
+            return
+        if not file.half_way():
+            staged = file.stage()
+            yield
+            if file is not self.file:
+                return
+            if not file.commit(staged):
+                file.begin_alone()
+        index = 0
+        while index < file._ctx.geometry.cells_for(file.size):
+            yield
+            if file is not self.file:
+                return
+            assert file.rekey_run(index, 1)[1] == 0
+            index += 1
+        yield
+        if file is self.file:
+            file.finish()
 
     def compare(self) -> None:
         """The whole content, in pieces."""

@@ -28,7 +28,7 @@ def fid(number: int) -> FileId:
 def memory(volume: bytes = VOLUME) -> HostFreshness:
     """What a new process of this host knows."""
     made = HostFreshness()
-    made.bind(volume, lambda epoch: bytes([epoch]) * 32)
+    made.bind(volume, bytes(32))
     return made
 
 

@@ -280,7 +280,7 @@ def test_a_medium_that_goes_away_takes_the_keys_and_not_the_memory(lower: LowerV
         memory = volume.memory
         assert memory is not None
         assert memory._keys == {}  # type: ignore[attr-defined]
-        assert memory._key_of is None  # type: ignore[attr-defined]
+        assert memory._secret is None  # type: ignore[attr-defined]
         with pytest.raises(MediumGoneError):
             volume.close()
     assert len(host.rows("SELECT mark FROM durable")) == 1

@@ -14,7 +14,8 @@ import pytest
 
 from encfs.volume import Volume
 from encfs.volume.checkpoint import open_newest
-from encfs.volume.checkpoint_make import CheckpointMaker, Waiting
+from encfs.volume.checkpoint_make import CheckpointMaker
+from encfs.volume.steps import Waiting
 from tests.support import evidence
 from tests.support.model_crash import Model
 from tests.support.model_disk import Disk

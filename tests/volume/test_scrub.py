@@ -40,7 +40,7 @@ def full(lower: LowerVolume) -> LowerVolume:
 def go(lower: LowerVolume, clock: Clock, seconds: float, *, fail_at: int | None = None) -> tuple[list[bytes], Coverage]:
     """One go, in which reading a file takes a second; the paths read, and how far it came."""
     with lower.unlock(read_only=True) as volume:
-        times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.active.freshness_key, clock)
+        times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.metadata.freshness_key, clock)
         end = clock.now + seconds
         scrubber = Scrubber(volume, [], times, lambda: clock.now >= end)
         read: list[bytes] = []
@@ -104,7 +104,7 @@ def test_at_least_one_file(full: LowerVolume) -> None:
 def test_the_walk_takes_all_the_time(full: LowerVolume) -> None:
     """If the time is up once the files are found, one of them is read all the same (docs/findings.md)."""
     with full.unlock(read_only=True) as volume:
-        times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.active.freshness_key)
+        times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.metadata.freshness_key)
         scrubber = Scrubber(volume, [], times, lambda: not scrubber._walking)
         read = [step.file.header.name for step in scrubber.run() if isinstance(step, Reading)]
         times.close()
@@ -150,7 +150,7 @@ def test_damage_is_found_in_a_go(full: LowerVolume) -> None:
     flip(full.lower(b"d/b03"), 4500)
     flip(full.lower(b"a04"), 70)
     with full.unlock(read_only=True) as volume:
-        times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.active.freshness_key)
+        times = HostCheckTimes(volume.config.volume_id, volume.ctx.ring.metadata.freshness_key)
         scrubber = Scrubber(volume, [], times, lambda: False)
         found = sorted((step.code, step.path) for step in scrubber.run() if isinstance(step, Finding))
         times.close()

@@ -23,7 +23,8 @@ from encfs.format.session import SessionState
 from encfs.units import DirId, FileId, SessionId, VolumeId
 
 VOLUME = VolumeId(b"v" * 16)
-RING = KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, epochs={0: b"k" * 32}, active=0)
+META = bytes(32)
+RING = KeyRing(suite=CLOAKFS_1, volume_id=VOLUME, metadata=META, epochs={0: b"k" * 32}, active=0)
 HEAD = Head(0, form.new_checkpoint_id(1_760_000_000_000, b"12345678"), VOLUME)
 PARENT = DirId(b"p" * 16)
 COUNTS = {"directories": 0, "files": 0, "symlinks": 0, "others": 0, "damaged": 0, "size": 0}
@@ -36,7 +37,6 @@ headers = st.builds(
     kind=st.sampled_from([FrameKind.FILE, FrameKind.SYMLINK]),
     log2_cell=st.sampled_from([12, 14, 16]),
     epoch=st.integers(0, 5),
-    previous_epoch=st.none() | st.integers(0, 5),
     fid=ids.map(FileId),
     size=st.integers(1 << 50, limits.PLAIN_SIZE_MAX),
     synced_size=st.integers(0, 1 << 50),

@@ -30,7 +30,8 @@ from encfs.errors import (
     SlotDamagedError,
     WrongSecretError,
 )
-from encfs.format.config import Config, Epoch, Features, assemble, signed_bytes, split
+from encfs.format.config import Config, Features, assemble, signed_bytes, split
+from encfs.format.epochs import Epoch, Rotation, RotationReason
 from encfs.format.recovery_key import decode_recovery_key
 from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
 
@@ -196,7 +197,7 @@ def attacked(raw: bytes, **changes: object) -> bytes:
         )
         for slot in made.slots
     )
-    epochs = (Epoch(epoch=0, active=True, wrap=wrap_epoch(CLOAKFS_1, **own, epoch=0, key=b"K" * 32)),)
+    epochs = (Epoch(epoch=0, created=9, active=True, wrap=wrap_epoch(CLOAKFS_1, **own, epoch=0, key=b"K" * 32)),)
     return seal_config(
         CLOAKFS_1, replace(made, seq=made.seq + 1, rk_id=rk_id, slots=sealed, epochs=epochs, **changes), root_key
     )
@@ -301,7 +302,7 @@ def test_a_new_root_key_for_every_slot():
         erk = seal_root_key(CLOAKFS_1, **own, rk_id=rk_id, pub=slot.pub)
         sealed.append(replace(slot, erk=erk, auth=seal_authenticator(CLOAKFS_1, **own)))
     wrap = wrap_epoch(CLOAKFS_1, root_key=root_key, volume_id=volume_id, epoch=0, key=b"K" * 32)
-    epochs = (Epoch(epoch=0, active=True, wrap=wrap),)
+    epochs = (Epoch(epoch=0, created=9, active=True, wrap=wrap),)
     renewed = replace(CONFIG, seq=2, rk_id=rk_id, slots=tuple(sealed), epochs=epochs)
     raw = seal_config(CLOAKFS_1, renewed, root_key)
     for secret in (SECRET, OTHER_SECRET):
@@ -348,7 +349,7 @@ def test_damaged_slot():
         {"features": Features(ro_compat=("x",))},
         {"features": Features(compat=("x",))},
         {"slots": CONFIG.slots[1:]},
-        {"epochs": (Epoch(epoch=0, active=True, wrap=bytes(60)),)},
+        {"epochs": (Epoch(epoch=0, created=9, active=True, wrap=bytes(60)),)},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -438,7 +439,7 @@ def test_unknown_ro_compat():
 
 def test_epoch_keys_that_do_not_open():
     """Section 5: a wrap that does not open although the MAC is right is damage, not a crash."""
-    raw = seal_config(CLOAKFS_1, replace(CONFIG, epochs=(Epoch(epoch=0, active=True, wrap=bytes(60)),)), MADE.root_key)
+    raw = seal_config(CLOAKFS_1, replace(CONFIG, epochs=(replace(CONFIG.epochs[0], wrap=bytes(60)),)), MADE.root_key)
     with pytest.raises(ConfigDamagedError):
         unlock([raw], SECRET, RECOVERY)
 
@@ -447,11 +448,19 @@ def test_two_epochs():
     """Section 5: retired epochs keep their keys; the active one is used for new things."""
     key = b"e" * 32
     wrap = wrap_epoch(CLOAKFS_1, root_key=MADE.root_key, volume_id=CONFIG.volume_id, epoch=1, key=key)
-    epochs = (replace(CONFIG.epochs[0], active=False), Epoch(epoch=1, active=True, wrap=wrap))
-    ring = unlock([seal_config(CLOAKFS_1, replace(CONFIG, epochs=epochs), MADE.root_key)], SECRET, RECOVERY).ring
+    epochs = (replace(CONFIG.epochs[0], active=False), Epoch(epoch=1, created=9, active=True, wrap=wrap))
+    rotations = (Rotation(epoch=1, reason=RotationReason.SCHEDULE, started=9),)
+    config = replace(CONFIG, epochs=epochs, rotations=rotations)
+    ring = unlock([seal_config(CLOAKFS_1, config, MADE.root_key)], SECRET, RECOVERY).ring
     assert ring.active.epoch == 1
     assert ring.of(0).directory_key == MADE.ring.active.directory_key
     assert ring.of(1).directory_key != ring.of(0).directory_key
+
+
+def test_a_metadata_key_that_does_not_open():
+    """Section 5: damage, although the MAC is right."""
+    with pytest.raises(ConfigDamagedError):
+        unlock([seal_config(CLOAKFS_1, replace(CONFIG, metadata=bytes(60)), MADE.root_key)], SECRET, RECOVERY)
 
 
 def test_repr_tells_no_keys():

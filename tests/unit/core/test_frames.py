@@ -96,7 +96,9 @@ def test_bytes_like(vectors, ring):
 
 def test_another_volume(vectors, ring):
     """Section 5: a frame of another volume does not open."""
-    other = KeyRing(suite=CLOAKFS_1, volume_id=ring.volume_id, epochs={0: bytes(32), 7: bytes(32)}, active=7)
+    other = KeyRing(
+        suite=CLOAKFS_1, volume_id=ring.volume_id, metadata=bytes(32), epochs={0: bytes(32), 7: bytes(32)}, active=7
+    )
     for kind, open_frame in OPEN.items():
         with pytest.raises(AuthenticationError):
             open_frame(other, good(vectors, kind))

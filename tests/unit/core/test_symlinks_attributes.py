@@ -22,7 +22,7 @@ def test_stored_symlinks(vectors, ring, dir_id, give_nonce):
         lower, target = case["lower"].encode("ascii"), bytes.fromhex(case["target"])
         opened = symlinks.open_target(ring, lower)
         assert (opened.target, opened.multi) == (target, case["multi"])
-        assert opened.place == ring.active.names.place(dir_id, name)
+        assert opened.place == ring.metadata.names.place(dir_id, name)
         give_nonce(base64url.decode(lower)[:12])
         assert symlinks.seal_target(ring, dir_id=dir_id, name=name, target=target, multi=case["multi"]) == lower
 
@@ -40,7 +40,7 @@ def test_symlink_round_trip(ring, dir_id, target, multi):
     lower = symlinks.seal_target(ring, dir_id=dir_id, name=b"link", target=target, multi=multi)
     opened = symlinks.open_target(ring, lower)
     assert (opened.target, opened.multi) == (target, multi)
-    assert opened.place == ring.active.names.place(dir_id, b"link") != ring.active.names.place(dir_id, b"other")
+    assert opened.place == ring.metadata.names.place(dir_id, b"link") != ring.metadata.names.place(dir_id, b"other")
     assert b"/" not in lower
     assert b"\0" not in lower
     assert "secret" not in repr(symlinks.OpenedTarget(target=b"secret", place=bytes(16), multi=False))

@@ -22,7 +22,7 @@ def test_sizes_agree():
     assert len(CLOAKFS_1.seal(bytes(32), b"", private + bytes(limits.AUTHENTICATOR_SIZE))) == limits.ESK_SIZE
     assert len(CLOAKFS_1.kem_seal(public, b"", bytes(limits.KEY_SIZE))) == limits.ERK_SIZE
     assert len(CLOAKFS_1.seal(bytes(32), b"", bytes(limits.AUTHENTICATOR_SIZE))) == limits.AUTH_SIZE
-    assert len(CLOAKFS_1.seal(bytes(32), b"", bytes(limits.KEY_SIZE))) == limits.EPOCH_WRAP_SIZE
+    assert len(CLOAKFS_1.seal(bytes(32), b"", bytes(limits.KEY_SIZE))) == limits.KEY_WRAP_SIZE
     assert len(CLOAKFS_1.seal(bytes(32), b"", bytes(limits.BODY_SIZE))) == limits.FRAME_SIZE - limits.FRAME_CLEAR_SIZE
 
 

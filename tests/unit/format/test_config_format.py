@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from encfs.errors import FormatError, NewerFormatError
 from encfs.format import base64url, canonical, config, limits, slots
-from encfs.format.config import Config, Epoch, Features
+from encfs.format.config import Config, Features
+from encfs.format.epochs import Epoch, Rotation, RotationReason
 from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
 
 KDF = Kdf(KdfAlg.ARGON2ID, 65536, 3, 1, b"0123456789abcdef")
@@ -37,9 +38,11 @@ CONFIG = Config(
     rk_id=b"rk-id-08",
     slots=(PASSPHRASE_SLOT, RECOVERY_SLOT),
     epochs=(
-        Epoch(epoch=0, active=False, wrap=b"w" * limits.EPOCH_WRAP_SIZE),
-        Epoch(epoch=1, active=True, wrap=b"x" * limits.EPOCH_WRAP_SIZE),
+        Epoch(epoch=0, created=2, active=False, wrap=b"w" * limits.KEY_WRAP_SIZE),
+        Epoch(epoch=1, created=3, active=True, wrap=b"x" * limits.KEY_WRAP_SIZE),
     ),
+    metadata=b"m" * limits.KEY_WRAP_SIZE,
+    rotations=(Rotation(epoch=1, reason=RotationReason.STAFF, started=3, data=True),),
 )
 
 

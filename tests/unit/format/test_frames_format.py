@@ -26,7 +26,6 @@ HEADERS = st.builds(
     kind=st.sampled_from([FrameKind.FILE, FrameKind.SYMLINK]),
     log2_cell=st.sampled_from([12, 14, 16]),
     epoch=EPOCH,
-    previous_epoch=st.none() | EPOCH,
     fid=ID,
     size=st.integers(1 << 30, limits.PLAIN_SIZE_MAX),
     synced_size=st.integers(0, 1 << 30),
@@ -43,7 +42,6 @@ HEADERS = st.builds(
 DIRECTORIES = st.builds(
     DirectoryRecord,
     epoch=EPOCH,
-    previous_epoch=st.none() | EPOCH,
     dir_id=ID,
     parent=ID.filter(any),
     generation=U64,
@@ -54,7 +52,6 @@ TEXT = st.binary(max_size=64).filter(lambda text: b"\0" not in text)
 SESSIONS = st.builds(
     SessionRecord,
     epoch=EPOCH,
-    previous_epoch=st.none() | EPOCH,
     session=ID,
     state=st.sampled_from([SessionState.CLEAN, SessionState.RECOVERED]),
     started_ms=U64,
@@ -104,8 +101,25 @@ def test_clear_part_bytes():
     """Section 6: the bytes of one clear part, written out."""
     frame = Frame(FrameKind.SYMLINK, 14, 7, None, b"0123456789abcdef")
     assert frame.clear() == b"CLKF\1\2\x0e\0" + b"\0\0\0\7" + b"\xff" * 4 + b"0123456789abcdef" + bytes(16)
-    assert Frame(FrameKind.DIRECTORY, 0, 1, 0).clear() == b"CLKD\1\3\0\0" + b"\0\0\0\1" + bytes(36)
+    file = Frame(FrameKind.FILE, 12, 8, 7, b"0123456789abcdef").clear()
+    assert file[:16] == b"CLKF\1\1\x0c\0" + b"\0\0\0\x08" + b"\0\0\0\x07"
+    assert Frame(FrameKind.DIRECTORY, 0, 1).clear() == b"CLKD\1\3\0\0" + b"\0\0\0\1" + b"\xff" * 4 + bytes(32)
     assert Frame(FrameKind.SESSION, 0, 0, None).clear()[:6] == b"CLKS\1\4"
+
+
+@pytest.mark.parametrize(
+    ("kind", "log2_cell", "epoch", "content"),
+    [
+        (FrameKind.FILE, 12, 7, 7),
+        (FrameKind.FILE, 12, 7, 8),
+        (FrameKind.DIRECTORY, 0, 7, 1),
+        (FrameKind.SESSION, 0, 7, 0),
+    ],
+)
+def test_impossible_content_epochs(kind, log2_cell, epoch, content):
+    """Section 6: it is older than the epoch of the frame, and only a file header has one."""
+    with pytest.raises(FormatError):
+        Frame(kind, log2_cell, epoch, content, b"0123456789abcdef" if kind is FrameKind.FILE else bytes(16))
 
 
 @given(HEADERS)
