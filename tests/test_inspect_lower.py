@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from encfs.volume import Volume
-from encfs.volume.checkpoint_make import CheckpointMaker, Waiting
+from encfs.volume.checkpoint_make import CheckpointMaker
+from encfs.volume.steps import Waiting
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOOL = REPOSITORY / "tools" / "inspect_lower.py"

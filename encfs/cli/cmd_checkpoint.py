@@ -21,7 +21,8 @@ from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import ExitCode
 from encfs.format.limits import CHECKPOINTS_NAME
 from encfs.volume import Volume
-from encfs.volume.checkpoint_make import CheckpointMaker, CheckpointResult, Waiting
+from encfs.volume.checkpoint_make import CheckpointMaker, CheckpointResult
+from encfs.volume.steps import Waiting
 from encfs.volume.verify import Finding, Progress
 
 _Step: TypeAlias = Finding | Progress | CheckpointResult

@@ -12,17 +12,19 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import key_making, options, output, terminal
+from encfs.cli import key_making, key_rotation, options, output, targets, terminal
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of, uses_of
 from encfs.cli.secrets import SecretOptions, config_of, secret_options
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
+from encfs.format.epochs import RotationReason
 from encfs.format.slots import KdfAlg, Slot, SlotKind
 from encfs.volume.keys import Keys
 
 _DESTROY: Final = "destroy"
 _REMOVE: Final = "remove"
+_OF_A_PERSON: Final = (SlotKind.PASSPHRASE, SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE)
 _OUTGROWN: Final = 0.5
 """Seconds: a passphrase that takes less to try here was made for a slower machine."""
 
@@ -149,25 +151,44 @@ cloakfs key remove /srv/p.vault backup --passphrase-file /run/keys/p --yes""",
 )
 @click.argument("volume")
 @click.argument("slot")
+@click.option(
+    "--rotate/--no-rotate",
+    "rotates",
+    default=None,
+    help="Also replace the keys of the volume, as somebody who leaves may know them (default for what a person holds).",
+)
 @click.option("--yes", is_flag=True, help="Do not ask whether you are sure (needed without a terminal).")
 @options.json_option
 @secret_options
-def remove(*, volume: str, slot: str, yes: bool, as_json: bool, secret: SecretOptions) -> ExitCode:
+def remove(
+    *, volume: str, slot: str, rotates: bool | None, yes: bool, as_json: bool, secret: SecretOptions
+) -> ExitCode:
     """Take SLOT away from VOLUME: what it opened with opens nothing any more.
 
-    A copy of the volume's config from before still opens with it. The last slot and the last recovery key are removed
-    only after a word is typed.
+    For a passphrase or key file the keys of the volume are replaced with it, as "cloakfs key rotate" does, so that
+    nothing which is written from now on opens with a key that its holder could have copied. A copy of the volume's
+    config from before still opens with it. The last slot and the last recovery key are removed only after a word is
+    typed.
     """
-    path = target_of(volume)
+    target = targets.find(volume)
+    path = target.volume
     with key_making.opened(path, secret) as keys:
         found = find_slot(keys.config, slot)
         _consent(found, keys, yes=yes)
-        keys.remove(found)
-        config = keys.config
+        others = len(keys.config.slots) > 1
+        if others and (rotates or (rotates is None and found.kind in _OF_A_PERSON)):
+            wish = key_rotation.Wish(RotationReason.STAFF, data=False, without=found)
+            rotated = key_rotation.carry_through(target, keys, wish)
+        else:
+            keys.remove(found)
+            rotated = None
+        config = config_of(path)
     _tell(path, config.slots, f"The slot {printable_label(found)} is gone.", as_json)
     if not as_json:
+        if rotated is not None:
+            key_rotation.tell(rotated)
         output.say("Backups of cloakfs.volume from before still open with it: destroy them, or keep them safe.")
-    return ExitCode.OK
+    return ExitCode.OK if rotated is None or rotated.complete else ExitCode.FINDINGS
 
 
 def _consent(slot: Slot, keys: Keys, *, yes: bool) -> None:
@@ -200,5 +221,5 @@ def _tell(path: str, slots: tuple[Slot, ...], text: str, json_wanted: bool) -> N
         output.say(text)
 
 
-for _one in (list_slots, key_making.add, key_making.change, rename, remove, test):
+for _one in (list_slots, key_making.add, key_making.change, rename, remove, key_rotation.rotate, test):
     command.add_command(_one)

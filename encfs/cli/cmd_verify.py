@@ -20,9 +20,9 @@ from encfs.cli import control, findings, mending, options, output, progress, sou
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import ExitCode, UsageError
 from encfs.volume import Volume
-from encfs.volume.checkpoint_make import Waiting
 from encfs.volume.checkpoint_verify import CheckpointVerifier, ComparisonSummary
 from encfs.volume.findings import Code
+from encfs.volume.steps import Waiting
 from encfs.volume.verify import Finding, Progress, Summary, Verifier
 
 _Step: TypeAlias = Finding | Progress | Summary | ComparisonSummary
@@ -186,6 +186,11 @@ def _collect(steps: Iterator[_Step], shown: progress.Bar, *, quiet: bool) -> _Re
     return _Result(summary, comparison, found, time.monotonic() - started)
 
 
+def _epochs_text(epochs: dict[str, int]) -> str:
+    """Under which keys: one epoch, or several while a rotation is under way."""
+    return " and ".join(f"under epoch {epoch} ({count:,})" for epoch, count in epochs.items())
+
+
 def _summarize(result: _Result) -> None:
     summary = result.summary
     counts = [output.plural(summary.files, "file"), output.plural(summary.directories, "directory", "directories")]
@@ -195,6 +200,7 @@ def _summarize(result: _Result) -> None:
     kept = any(finding.code == Code.KEPT_DAMAGED for finding in result.findings)
     authentic = "All of it is authentic, but for what a repair put aside." if kept else "All of it is authentic."
     output.say(f"{read} {output.bold(authentic if summary.clean else _found(summary.findings))}")
+    output.say(f"Headers and records are sealed {_epochs_text(summary.epochs)}.")
     if summary.findings.get("error"):
         output.say("What has an error cannot be read in full. Take it from a backup; the rest is as it was written.")
         output.say("`verify --repair` says what can be put right; `cloakfs rescue` copies what is good in a file.")

@@ -53,15 +53,15 @@ class _Still:
 
 
 @contextmanager
-def activity(text: str) -> Iterator[Activity]:
+def activity(text: str, *, shown: bool = True) -> Iterator[Activity]:
     """A spinner with a text, gone without a trace when the block ends."""
-    if not is_live():
+    if not (shown and is_live()):
         yield _Still()
         return
     from encfs.cli import live  # noqa: PLC0415 - rich is a tenth of a command's start, and most scripts see nothing of it
 
-    with live.spinner(text) as shown:
-        yield shown
+    with live.spinner(text) as moving:
+        yield moving
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The control socket of a running mount (docs/control.md): status, lock, verify, checkpoint.
+"""The control socket of a running mount (docs/control.md): status, lock, verify, checkpoint, rotate.
 
 Owns: the protocol on the daemon's side, who may speak it. Must not know: how lines are shown to a user.
 One request per connection; every line is one JSON object; the last has ``"done": true``.
@@ -18,12 +18,15 @@ import trio
 
 from encfs import runtime
 from encfs.errors import CloakfsError, ExitCode, MountBusyError, UsageError, VolumeInUseError
+from encfs.format.limits import KEY_SIZE
 from encfs.fuse.errnos import logger
+from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
-from encfs.volume.checkpoint_make import CheckpointMaker, Step, Waiting
+from encfs.volume.checkpoint_make import CheckpointMaker, Step
 from encfs.volume.checkpoint_verify import CheckpointVerifier
 from encfs.volume.medium import gone_error
-from encfs.volume.verify import Finding, Reading, Verifier
+from encfs.volume.steps import Waiting
+from encfs.volume.verify import Finding, Progress, Reading, Verifier
 
 _MAX_REQUEST = 1 << 20
 _UCRED = struct.Struct("3i")
@@ -41,12 +44,18 @@ class ControlServer:
         state: the mount.
         describe: what ``status`` answers.
         lock: takes the mount off (``force`` or not); the daemon then ends and closes the volume.
+        rotating: the rotation of its keys.
     """
 
     def __init__(
-        self, state: MountState, describe: Callable[[], Reply], lock: Callable[[bool], Awaitable[None]]
+        self,
+        state: MountState,
+        describe: Callable[[], Reply],
+        lock: Callable[[bool], Awaitable[None]],
+        rotating: Rotating,
     ) -> None:
         self._state = state
+        self._rotating = rotating
         self._describe = describe
         self._lock = lock
         self._path = runtime.socket_path(state.volume.config.volume_id)
@@ -117,6 +126,8 @@ class ControlServer:
             await self._verify(stream, request)
         elif verb == "checkpoint":
             await self._checkpoint(stream)
+        elif verb == "rotate":
+            await self._rotate(stream, request)
         elif verb == "lock":
             self.locked_connections.append(stream)
             try:
@@ -167,6 +178,22 @@ class ControlServer:
             self._making_checkpoint = False
         assert maker.result is not None
         await _send(stream, {"done": True, "ok": True, "checkpoint": asdict(maker.result)})
+
+    async def _rotate(self, stream: trio.SocketStream, request: Reply) -> None:
+        """Begin an epoch if its keys are given, and tell how the rotation goes on. It does without listeners too."""
+        async with self._rotating.news() as news:
+            if "epoch" in request:
+                await self._rotating.begin(*_new_epoch(request))
+            elif not self._state.volume.config.rotating:
+                raise UsageError("no rotation is under way")
+            async for one in news:
+                if isinstance(one, Progress):
+                    await _send(stream, {"progress": asdict(one)})
+                elif isinstance(one, CloakfsError):
+                    raise one
+                elif one.complete or not self._state.volume.config.rotating or one.left or one.failed:
+                    await _send(stream, {"done": True, "ok": True, "rotation": asdict(one)})
+                    return
 
     async def _drive(self, stream: trio.SocketStream, steps: Iterator[Step]) -> None:
         """Do the steps of a long piece of work, and tell of them; requests are answered in between."""
@@ -219,6 +246,24 @@ def error_reply(exc: CloakfsError) -> Reply:
     code = ExitCode(exc.exit_code)
     error = {"name": code.name, "exit_code": int(code), "message": str(exc), "hint": exc.hint}
     return {"done": True, "ok": False, "error": error}
+
+
+def _new_epoch(request: Reply) -> tuple[int, bytes, bytes]:
+    """Number, key and K_config of an epoch that begins.
+
+    Raises:
+        UsageError: they cannot be that. What was given is not repeated.
+    """
+    epoch, key, config_key = (request.get(name) for name in ("epoch", "key", "config_key"))
+    if not isinstance(epoch, int) or not isinstance(key, str) or not isinstance(config_key, str):
+        raise UsageError("an epoch has a number, a key and the key of the config")
+    try:
+        keys = bytes.fromhex(key), bytes.fromhex(config_key)
+    except ValueError:
+        raise UsageError("a key is given in hexadecimal digits") from None
+    if any(len(one) != KEY_SIZE for one in keys):
+        raise UsageError("a key has 32 bytes")
+    return epoch, *keys
 
 
 def _paths(value: object) -> list[bytes]:

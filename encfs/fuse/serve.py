@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 
 import pyfuse3
 import trio
@@ -20,6 +21,7 @@ from encfs.fuse.errnos import logger
 from encfs.fuse.mount import MountOptions, libfuse_options, mount_as_root, raise_read_ahead, unmount
 from encfs.fuse.operations import Operations
 from encfs.fuse.polling import Poller
+from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
 from encfs.volume.volume import Volume
 
@@ -41,7 +43,8 @@ class MountServer:
         poller = Poller()
         poller.install()
         self._state = MountState(volume, poller)
-        self._control = ControlServer(self._state, self._describe, self._lock)
+        self._rotating = Rotating(self._state)
+        self._control = ControlServer(self._state, self._describe, self._lock, self._rotating)
         self._attached = False
         self._failed = True
 
@@ -96,6 +99,7 @@ class MountServer:
             nursery.start_soon(self._remember)
             nursery.start_soon(self._settle_moves)
             nursery.start_soon(self._state.medium.watch)
+            nursery.start_soon(self._rotating.serve)
             nursery.start_soon(self._announce, ready)
             await pyfuse3.main()
             self._control.remove()
@@ -215,7 +219,22 @@ class MountServer:
             "integrity_events": volume.ctx.events,
             "host_memory": None if volume.memory is None else volume.memory.state,
             "rollback": volume.rollback,
+            "rotation": self._describe_rotation(),
             "medium": "gone" if self._state.medium.gone else "present",
+        }
+
+    def _describe_rotation(self) -> Reply | None:
+        """The rotation that is under way, with how far it is; None if there is none."""
+        config, progress = self._volume.config, self._rotating.progress
+        if not config.rotating:
+            return None
+        latest = config.rotations[-1]
+        return {
+            "epoch": latest.epoch,
+            "reason": str(latest.reason),
+            "data": config.data_epoch > 0,
+            "started": latest.started,
+            "progress": None if progress is None else asdict(progress),
         }
 
     def _close(self) -> None:

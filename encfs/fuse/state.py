@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import pyfuse3
@@ -32,6 +33,7 @@ _SLOW_WRITE_SECONDS = 0.02
 _SLOW_PERIOD_SECONDS = 5.0
 # Headers of renamed files that are written before others get a turn: about a millisecond of work.
 _MOVES_AT_ONCE = 8
+_THREADS = 16
 
 
 class DirectoryHandle:
@@ -59,7 +61,7 @@ class MountState:
         self._next_handle = 0
         self._busy: dict[OpenFile, tuple[trio.Event, bool]] = {}
         self._slow_until = 0.0
-        self._limiter = trio.CapacityLimiter(16)
+        self._limiter = trio.CapacityLimiter(_THREADS)
 
     # -- nodes and attributes ------------------------------------------------------------------------
 
@@ -105,6 +107,20 @@ class MountState:
             return await trio.to_thread.run_sync(function, limiter=self._limiter)
         finally:
             self.poller.thread_out(-1)
+
+    @asynccontextmanager
+    async def nobody_at_work(self) -> AsyncIterator[None]:
+        """Inside, no call into the volume is under way in a thread. Nothing in there may wait."""
+        tokens = [object() for _ in range(_THREADS)]
+        taken: list[object] = []
+        try:
+            for token in tokens:
+                await self._limiter.acquire_on_behalf_of(token)
+                taken.append(token)
+            yield
+        finally:
+            for token in taken:
+                self._limiter.release_on_behalf_of(token)
 
     async def turn(self, file: OpenFile, *, reading: bool = False) -> None:
         """Wait until no thread works on ``file`` in a way that forbids this use of it."""

@@ -113,7 +113,7 @@ def test_a_file_is_remembered_from_its_fsync_on(make_volume: Maker) -> None:
 def test_a_mount_writes_down_what_it_knows_now_and_then(monkeypatch: pytest.MonkeyPatch, host_memory: Path) -> None:
     """FORMAT.md section 13: without the end of the session too, what was synced reaches the database."""
     memory = HostFreshness()
-    memory.bind(VolumeId(b"v" * 16), lambda _: bytes(32))
+    memory.bind(VolumeId(b"v" * 16), bytes(32))
     memory.synced(0, FileId(b"f" * 16), 5)
     monkeypatch.setattr(serve, "_REMEMBER_SECONDS", 0.01)
     server = serve.MountServer.__new__(serve.MountServer)

@@ -8,9 +8,9 @@ from encfs.cli import control, targets
 from encfs.format.limits import CHECKPOINTS_KEPT
 from encfs.volume import Volume
 from encfs.volume.checkpoint import checkpoint_names
-from encfs.volume.checkpoint_make import Waiting
 from encfs.volume.checkpoint_verify import CheckpointVerifier
 from encfs.volume.findings import Code, Finding, Severity
+from encfs.volume.steps import Waiting
 from tests.powercut.workload import Progress, Workload
 
 # Each walks the whole volume.

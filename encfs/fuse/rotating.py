@@ -1,0 +1,135 @@
+"""The rotation of a mounted volume, in the background, while programs go on (FORMAT.md section 14).
+
+Owns: when a run begins and begins again, how much of the time it takes, and who is told of it. Must not know: what a
+run does (``encfs/volume/rotation.py``), the wire.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from encfs.errors import CloakfsError
+from encfs.fuse.errnos import logger
+from encfs.fuse.state import MountState
+from encfs.volume.rotation import Outcome, Rotator, Step
+from encfs.volume.steps import Alone, Turn, Waiting
+from encfs.volume.verify import Progress
+
+# A run that could not end (the medium refused, somebody is changing the keys) is tried again after this.
+_AGAIN_SECONDS = 60.0
+_TELL_SECONDS = 0.1
+# After each step so much of the time that it took is left to programs.
+_REST_PER_WORK = 1.0
+_WAITING_NEWS = 64
+
+News = Progress | Outcome | CloakfsError
+
+
+class Rotating:
+    """One for each mount."""
+
+    def __init__(self, state: MountState) -> None:
+        self._state = state
+        self._volume = state.volume
+        self._wanted = trio.Event()
+        self._listeners: set[trio.MemorySendChannel[News]] = set()
+        self.progress: Progress | None = None
+
+    async def begin(self, epoch: int, key: bytes, config_key: bytes) -> None:
+        """Go on under a new epoch, which the config on the disk has already, and bring everything under it.
+
+        Raises:
+            ConfigError: the config is not of this epoch.
+            ReadOnlyError: the volume is not open for writing.
+        """
+        self._volume.ctx.require_writable()
+        async with self._state.nobody_at_work():
+            self._volume.begin_epoch(epoch, key, config_key)
+        logger.info("rotation: epoch %d begins", epoch)
+        self._wanted.set()
+
+    async def serve(self) -> None:
+        """Runs as long as the mount; goes on with what an earlier mount has begun."""
+        if not self._volume.ctx.read_only:
+            self._wanted.set()
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            while self._volume.config.rotating and not self._state.medium.gone:
+                await self._once()
+                if self._volume.config.rotating:
+                    with trio.move_on_after(_AGAIN_SECONDS):
+                        await self._wanted.wait()
+                        self._wanted = trio.Event()
+
+    async def _once(self) -> None:
+        """One run, and the word on how it went."""
+        rotator = Rotator(self._volume)
+        try:
+            await self._drive(rotator)
+        except CloakfsError as exc:
+            self._failed(exc)
+        except OSError as exc:
+            self._failed(CloakfsError(f"the backing store says: {exc.strerror}"))
+        except Exception as exc:  # noqa: BLE001 - a fault here may not end the mount
+            if not self._state.medium.gone:  # Else the keys went in the middle of it.
+                logger.error("rotation: unexpected error", exc_info=exc)
+                self._failed(CloakfsError("internal error; see the log"))
+        else:
+            assert rotator.outcome is not None
+            logger.info("rotation: %s", rotator.outcome)
+            self._tell(rotator.outcome)
+        finally:
+            self.progress = None
+
+    def _failed(self, exc: CloakfsError) -> None:
+        logger.error("rotation: %s; it is tried again", exc)
+        self._tell(exc)
+
+    async def _drive(self, rotator: Rotator) -> None:
+        steps, told = rotator.run(), 0.0
+        try:
+            while True:
+                started = time.perf_counter()
+                step = next(steps, None)
+                if step is None:
+                    return
+                await self._do(step)
+                if isinstance(step, Progress) and trio.current_time() - told > _TELL_SECONDS:
+                    told = trio.current_time()
+                    self.progress = step
+                    self._tell(step)
+                await trio.sleep((time.perf_counter() - started) * _REST_PER_WORK)
+        finally:
+            steps.close()
+
+    async def _do(self, step: Step) -> None:
+        if isinstance(step, Waiting):
+            await self._state.thread(step.call)
+        elif isinstance(step, Turn):
+            await self._state.turn(step.file)
+        elif isinstance(step, Alone):
+            await self._state.thread_on(step.file, step.call)
+
+    # -- who listens -----------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def news(self) -> AsyncIterator[trio.MemoryReceiveChannel[News]]:
+        """Progress, and how each run ends, from now on."""
+        sender, receiver = trio.open_memory_channel[News](_WAITING_NEWS)
+        self._listeners.add(sender)
+        try:
+            yield receiver
+        finally:
+            self._listeners.discard(sender)
+
+    def _tell(self, news: News) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener.send_nowait(news)
+            except trio.WouldBlock:
+                self._listeners.discard(listener)  # It does not listen any more.

@@ -1,0 +1,214 @@
+"""New keys for a mounted volume, while programs work in it and when its daemon is killed (FORMAT.md section 14)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Self
+
+from encfs.cli import control, targets
+from encfs.core.sources import KnownSecret
+from encfs.errors import UsageError
+from encfs.format.epochs import RotationReason
+from encfs.format.slots import SlotKind
+from encfs.volume import Volume, read_config
+from encfs.volume.keys import Keys, NewEpoch
+from encfs.volume.verify import Verifier
+from tests.support.mounting import SECRET, MountedVolume, wait_for
+from tests.support.volumes import pattern
+
+SOURCE = KnownSecret.of(SlotKind.PASSPHRASE, SECRET)
+
+
+def begin(volume: MountedVolume, *, data: bool) -> NewEpoch:
+    """The config of a new epoch."""
+    with Keys(os.fsencode(volume.lower), SOURCE) as keys:
+        return keys.rotate(RotationReason.STAFF, data=data)
+
+
+def request(new: NewEpoch) -> dict[str, object]:
+    """What ``cloakfs key rotate`` sends."""
+    return {"verb": "rotate", "epoch": new.epoch, "key": new.key.hex(), "config_key": new.config_key.hex()}
+
+
+def socket_of(volume: MountedVolume) -> Path:
+    """The control socket of its daemon."""
+    mounted = targets.find(str(volume.path)).mounted
+    assert mounted is not None
+    return mounted.socket
+
+
+def follow(volume: MountedVolume, new: NewEpoch) -> dict[str, object]:
+    """Let the mount do it; what it says at the end."""
+    *_, last = control.talk(socket_of(volume), request(new))
+    return last["rotation"]
+
+
+def epochs_of(volume: MountedVolume) -> dict[str, int]:
+    """Of the locked volume: how many headers and records each epoch seals."""
+    with Volume.unlock(os.fsencode(volume.lower), SECRET, read_only=True) as opened:
+        verifier = Verifier(opened)
+        for _ in verifier.run():
+            pass
+        return verifier.summary.epochs
+
+
+class Programs:
+    """Threads that work in the mount until they are told to stop, and check what they read."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._stop = threading.Event()
+        self.done = {"saved": 0, "rows": 0, "moved": 0}
+        self.failures: list[BaseException] = []
+        self._threads = [
+            threading.Thread(target=self._run, args=(work,)) for work in (self._save, self._rows, self._move)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        assert self.failures == []
+
+    def _run(self, work: object) -> None:
+        try:
+            while not self._stop.is_set():
+                work()  # type: ignore[operator]
+        except BaseException as exc:
+            self.failures.append(exc)
+
+    def _save(self) -> None:
+        """A document is saved as an editor does it, and read back."""
+        number = self.done["saved"]
+        name, content = self._top / f"doc{number % 7}", pattern(3000 + number * 977 % 30_000, number)
+        new = name.with_suffix(".new")
+        with new.open("wb") as file:
+            file.write(content)
+            os.fsync(file.fileno())
+        new.rename(name)
+        assert name.read_bytes() == content
+        self.done["saved"] += 1
+
+    def _rows(self) -> None:
+        """A database that is open all the time, with a transaction for each row."""
+        with sqlite3.connect(self._top / "practice.db", isolation_level=None) as database:
+            database.execute("CREATE TABLE IF NOT EXISTS visits(id INTEGER PRIMARY KEY, text BLOB)")
+            for _ in range(5):
+                number = self.done["rows"]
+                database.execute("INSERT INTO visits VALUES(?, ?)", (number, pattern(500, number)))
+                assert database.execute("SELECT count(*) FROM visits").fetchone() == (number + 1,)
+                self.done["rows"] += 1
+        database.close()
+
+    def _move(self) -> None:
+        """A folder with files goes to and fro."""
+        number = self.done["moved"]
+        source, target = self._top / f"folder{number % 2}", self._top / f"folder{(number + 1) % 2}"
+        source.rename(target)
+        assert (target / "letter").read_bytes() == b"Dear colleague"
+        self.done["moved"] += 1
+
+
+def furnish(top: Path) -> dict[Path, bytes]:
+    """Files that nobody touches while the keys are replaced."""
+    (top / "folder0").mkdir()
+    (top / "folder0" / "letter").write_bytes(b"Dear colleague")
+    made = {}
+    for number in range(40):
+        folder = top / f"patients {number % 4}"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"report {number}"
+        path.write_bytes(pattern(number * 1500, number))
+        made[path] = path.read_bytes()
+    large = top / "scan"
+    large.write_bytes(pattern(3_000_000))
+    made[large] = pattern(3_000_000)
+    return made
+
+
+def test_under_load(mounted: MountedVolume) -> None:
+    """Programs save, commit and rename all the time; every byte is theirs, and nothing stays under the old keys."""
+    made = furnish(mounted.path)
+    with Programs(mounted.path) as programs:
+        wait_for(lambda: all(programs.done.values()), "the programs work")
+        said = follow(mounted, begin(mounted, data=True))
+        before = dict(programs.done)
+        wait_for(lambda: all(programs.done[name] > before[name] for name in before), "the programs go on")
+    assert (said["left"], said["failed"], said["damaged"]) == (0, 0, 0)
+    assert said["cells"] > 700
+    assert {path: path.read_bytes() for path in made} == made
+    mounted.lock()
+    config = read_config(os.fsencode(mounted.lower))
+    assert (config.active.epoch, config.rotating) == (1, False)
+    assert set(epochs_of(mounted)) == {"1"}
+    mounted.mount()
+    assert {path: path.read_bytes() for path in made} == made
+
+
+def test_killed_and_taken_up_again(mounted: MountedVolume) -> None:
+    """kill -9 in the middle, again and again: the next mount goes on by itself, until all is done."""
+    made = furnish(mounted.path)
+    new, rounds = begin(mounted, data=True), 0
+    steps = control.talk(socket_of(mounted), request(new))
+    next(steps)
+    while read_config(os.fsencode(mounted.lower)).rotating:
+        steps.close()
+        mounted.kill()
+        mounted.mount()
+        assert {path: path.read_bytes() for path in made} == made
+        rounds += 1
+        if rounds == 3:
+            wait_for(lambda: not read_config(os.fsencode(mounted.lower)).rotating, "the mount ends the rotation")
+    assert rounds >= 1
+    mounted.lock()
+    assert set(epochs_of(mounted)) == {"1"}
+
+
+def test_a_command_that_ends_early_stops_nothing(mounted: MountedVolume) -> None:
+    """Whoever began it may go away; status tells how far it is, and whoever comes later can wait for its end."""
+    furnish(mounted.path)
+    steps = control.talk(socket_of(mounted), request(begin(mounted, data=True)))
+    next(steps)
+    steps.close()
+
+    def rotation() -> object:
+        return control.status(socket_of(mounted))["rotation"]
+
+    told = rotation()
+    assert told is None or (told["epoch"], told["reason"], told["data"]) == (1, "staff", True)  # type: ignore[index]
+    wait_for(lambda: rotation() is None, "the mount ends the rotation")
+
+
+def test_requests_that_are_no_epoch(mounted: MountedVolume) -> None:
+    """Each is refused with a word, without the key in it, and the mount goes on as before."""
+    good = {"verb": "rotate", "epoch": 1, "key": "ab" * 32, "config_key": "cd" * 32}
+    for change in ({"epoch": "1"}, {"key": "xy"}, {"key": "ab" * 31}, {"config_key": None}):
+        error = _refusal(mounted, good | change)
+        assert isinstance(error, UsageError)
+        assert "abab" not in str(error)
+    assert "root key" in str(_refusal(mounted, good))
+    assert "no rotation" in str(_refusal(mounted, {"verb": "rotate"}))
+    (mounted.path / "a").write_text("a")
+    assert epochs_after_lock(mounted) == {"0"}
+
+
+def _refusal(volume: MountedVolume, what: dict[str, object]) -> Exception | None:
+    try:
+        list(control.talk(socket_of(volume), what))
+    except Exception as exc:
+        return exc
+    return None
+
+
+def epochs_after_lock(volume: MountedVolume) -> set[str]:
+    """Lock, and look."""
+    volume.lock()
+    return set(epochs_of(volume))
