@@ -211,7 +211,7 @@ def test_load_and_a_killed_server(shared: MountedVolume, base: Path) -> None:
         database.stop()
 
 
-@pytest.mark.parametrize("method", ["fdatasync", "open_datasync"])
+@pytest.mark.parametrize("method", ["fdatasync", pytest.param("open_datasync", marks=pytest.mark.slow)])
 def test_the_daemon_is_killed(shared: MountedVolume, base: Path, method: str) -> None:
     """kill -9 of the daemon under load: the cluster recovers, and every confirmed commit is in it."""
     with cluster(shared, base / "outside") as database:
