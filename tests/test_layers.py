@@ -61,14 +61,16 @@ LAYERS: dict[str, Layer] = {
     "format": Layer(ours=BASE, stdlib=PURE_STDLIB, pure=True),
     "core": Layer(ours=BASE | {"crypto", "format"}, stdlib=PURE_STDLIB, pure=True),
     "store": Layer(ours=BASE),
+    # Core dumps, locked memory, what freed objects leave, swap.
+    "memory": Layer(),
     "volume": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
     "host": Layer(ours=BASE | {"runtime", "crypto", "format"}),
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
-    "fuse": Layer(ours=BASE | {"runtime", "format", "volume"}, foreign=frozenset({"pyfuse3", "trio"})),
+    "fuse": Layer(ours=BASE | {"runtime", "format", "memory", "volume"}, foreign=frozenset({"pyfuse3", "trio"})),
     "cli": Layer(
-        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "volume", "host", "bench"},
+        ours=BASE | {"encfs", "runtime", "memory", "crypto", "format", "core", "volume", "host", "bench"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

@@ -16,13 +16,14 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import mounts, options, output, progress, targets
+from encfs.cli import mounts, options, output, progress, swapping, targets
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import CloakfsError, ExitCode
 from encfs.format.config import Config
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.format.session import SessionRecord, SessionState
 from encfs.format.slots import Kdf, KdfAlg
+from encfs.memory.swap import Swap, swaps
 
 _FLOCK: Final = struct.Struct("hhqqi4x")
 _SHOW_EVERY: Final = 1000
@@ -64,8 +65,9 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     """
     found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
     volumes = [_describe(target, secret, quick=quick) for target in found]
+    swap = swaps()
     if as_json:
-        output.print_json({"volumes": volumes})
+        output.print_json({"volumes": volumes, "swap": swapping.report(swap)})
     elif not volumes:
         output.say("Nothing is mounted.")
     else:
@@ -73,6 +75,7 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
             if position:
                 output.say()
             _show(volume)
+        _show_swap(swap, volumes)
     return ExitCode.OK
 
 
@@ -235,6 +238,13 @@ def _show(volume: dict[str, Any]) -> None:
             ("free there", f"{free} of {total}"),
         ]
     output.print_table(rows)
+
+
+def _show_swap(swap: list[Swap], volumes: list[dict[str, Any]]) -> None:
+    locked = all(volume["mount"] is None or volume["mount"].get("memory_locked", False) for volume in volumes)
+    for warning in swapping.warnings(swap, locked=locked):
+        output.say()
+        output.say(f"ATTENTION: {warning}.")
 
 
 def _config_rows(config: dict[str, Any]) -> list[tuple[str, str]]:

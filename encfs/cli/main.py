@@ -176,6 +176,9 @@ def run(action: Callable[[], ExitCode], manners: Manners) -> ExitCode:
     Returns:
         The exit status. SIGTERM, SIGHUP and a closed pipe do not come back: the process dies of the signal.
     """
+    from encfs.memory import process  # noqa: PLC0415 - not for those who only load this module
+
+    process.protect()
     _keep_standard_streams()
     logging.getLogger("cloakfs").addHandler(logging.StreamHandler() if manners.debug else logging.NullHandler())
     for number in (signal.SIGTERM, signal.SIGHUP):

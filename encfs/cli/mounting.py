@@ -13,11 +13,13 @@ from types import ModuleType
 from typing import Any, Final
 
 from encfs import runtime
-from encfs.cli import control, mounts, output, targets
+from encfs.cli import control, mounts, output, swapping, targets
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
 from encfs.errors import MountpointError, NoFuseError, VolumeInUseError
+from encfs.memory import process
+from encfs.memory.swap import swaps
 
 _FUSE_HINT: Final = (
     "On Debian: apt-get install fuse3 libfuse3-dev pkg-config gcc python3-dev,\n"
@@ -75,6 +77,8 @@ def mount(request: MountRequest) -> dict[str, Any]:
     try:
         if opened.ctx.read_only and not request.read_only:
             output.warn("a newer cloakfs wrote this volume; this version can only read it")
+        for warning in swapping.warnings(swaps(), locked=process.is_locked()):
+            output.warn(warning)
         if request.foreground:
             output.remark(f"Mounting at {output.printable(mountpoint)}. Ctrl-C locks it, or: cloakfs lock")
         default_signals()

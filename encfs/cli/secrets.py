@@ -39,6 +39,7 @@ from encfs.format.key_file import decode_key_file
 from encfs.format.recovery_key import GROUPS, decode_recovery_key
 from encfs.format.slots import SlotKind
 from encfs.host.freshness import HostFreshness
+from encfs.memory import leftovers
 from encfs.volume import Volume, read_config
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -321,7 +322,12 @@ def unlock_with_memory(
     path: str, options: SecretOptions, *, read_only: bool, mountpoint: str = ""
 ) -> tuple[Volume, HostFreshness]:
     """:func:`unlock`, and what this host remembers of the volume."""
-    return try_sources(path, options, lambda source: _unlock(path, source, read_only=read_only, mountpoint=mountpoint))
+    opened = try_sources(
+        path, options, lambda source: _unlock(path, source, read_only=read_only, mountpoint=mountpoint)
+    )
+    # A mount, an export or a check may now go on for long, with no more need of what opened the volume.
+    leftovers.overwrite()
+    return opened
 
 
 def try_sources(path: str, options: SecretOptions, attempt: Callable[[UnlockSource], _R]) -> _R:

@@ -1,11 +1,10 @@
 """The process of a mount: into the background, hardened, with a log; and back to the caller with a word on how it went.
 
-Owns: fork, descriptors, logging, core dumps. Must not know: requests.
+Owns: fork, descriptors, logging. Must not know: requests.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import logging.handlers
@@ -21,11 +20,11 @@ from encfs.errors import CloakfsError, ExitCode
 from encfs.fuse.control import ControlServer
 from encfs.fuse.mount import MountOptions, check_mountpoint
 from encfs.fuse.serve import MountServer
+from encfs.memory import process
 from encfs.volume.volume import Volume
 
 __all__ = ["MountOptions", "check_mountpoint", "start"]
 
-_PR_SET_DUMPABLE = 4
 _SYSLOG = Path("/dev/log")
 _OPEN_FILES = 65536
 
@@ -141,9 +140,8 @@ def _leave_terminal() -> None:
 
 
 def _harden() -> None:
-    """No core dumps, no ptrace by others; room for descriptors; files get exactly the mode that is asked for."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    """Protected memory; room for descriptors; files get exactly the mode that is asked for."""
+    process.protect()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

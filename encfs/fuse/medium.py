@@ -17,6 +17,7 @@ import trio
 from pyfuse3 import InodeT
 
 from encfs.fuse.errnos import logger
+from encfs.memory import leftovers
 from encfs.volume.medium import may_be_gone
 from encfs.volume.volume import Volume
 
@@ -58,6 +59,7 @@ class MediumWatch:
     async def _lose(self) -> None:
         self.gone = True
         self._volume.lose_medium()
+        leftovers.overwrite()
         logger.critical("medium gone volume=%s", self._volume.config.volume_id.hex())
         known = [InodeT(node.inode) for node in self._volume.tree.nodes]
         # In a thread: the kernel may want to write dirty pages first, which the main loop refuses.

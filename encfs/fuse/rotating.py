@@ -15,6 +15,7 @@ import trio
 from encfs.errors import CloakfsError
 from encfs.fuse.errnos import logger
 from encfs.fuse.state import MountState
+from encfs.memory import leftovers
 from encfs.volume.rotation import Outcome, Rotator, Step
 from encfs.volume.steps import Alone, Turn, Waiting
 from encfs.volume.verify import Progress
@@ -65,6 +66,8 @@ class Rotating:
                     with trio.move_on_after(_AGAIN_SECONDS):
                         await self._wanted.wait()
                         self._wanted = trio.Event()
+            # No key of an old epoch is left, neither in memory that is free.
+            leftovers.overwrite()
 
     async def _once(self) -> None:
         """One run, and the word on how it went."""

@@ -23,6 +23,7 @@ from encfs.fuse.operations import Operations
 from encfs.fuse.polling import Poller
 from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
+from encfs.memory import leftovers, process, swap
 from encfs.volume.volume import Volume
 
 # When no descriptor is left for a connection, programs get time to give some back.
@@ -124,7 +125,16 @@ class MountServer:
         ready()
         if self._volume.rollback is not None:
             logger.warning("rollback: the volume is older than what this host has seen: %s", self._volume.rollback)
+        self._tell_of_memory()
         logger.info("mounted volume=%s read_only=%s", self._volume.config.volume_id.hex(), self._volume.ctx.read_only)
+
+    @staticmethod
+    def _tell_of_memory() -> None:
+        exposed = [os.fsdecode(one.path) for one in swap.swaps() if one.is_exposed]
+        if exposed:
+            logger.warning("swap is not encrypted, or cannot be looked at: %s", ", ".join(exposed))
+        if not process.is_locked():
+            logger.warning("memory is not locked: RLIMIT_MEMLOCK is not unlimited")
 
     async def _remember(self) -> None:
         """Now and then what this host remembers goes to its disk, so that a crash costs little of it."""
@@ -220,6 +230,7 @@ class MountServer:
             "host_memory": None if volume.memory is None else volume.memory.state,
             "rollback": volume.rollback,
             "rotation": self._describe_rotation(),
+            "memory_locked": process.is_locked(),
             "medium": "gone" if self._state.medium.gone else "present",
         }
 
@@ -248,4 +259,6 @@ class MountServer:
                 self._volume.close()
             except OSError as exc:
                 raise LowerIOError(f"the volume could not be closed cleanly: {exc.strerror}") from exc
+            finally:
+                leftovers.overwrite()
         logger.info("locked volume=%s", self._volume.config.volume_id.hex())

@@ -92,7 +92,6 @@ class Context:
 
     def forget(self) -> None:
         """Drop the keys, and the buffers of all threads."""
-        self.gone = True
         self.ring.forget()
         self._local = threading.local()
 

@@ -252,6 +252,17 @@ class Volume(PathAccess):
         self.sessions.close()
         os.close(self._root_fd)
         self._closed = True
+        if not self.ctx.gone:
+            self._forget()  # Else it was done when the medium went away.
+
+    def _forget(self) -> None:
+        """Drop keys, plaintext and attributes."""
+        self.ctx.forget()
+        self.config_key = None
+        for node in self.tree.nodes:
+            node.attributes = None
+            if node.file is not None:
+                node.file.forget()
 
     def disown(self) -> None:
         """Forget the volume without writing: a forked child goes on with it."""
@@ -308,7 +319,7 @@ class Volume(PathAccess):
         finally:
             self._discard_files()
             if self.memory is not None:
-                self.memory.flush()
+                self.memory.forget_keys()
             self._abandon()
 
     def _discard_files(self) -> None:
@@ -325,14 +336,10 @@ class Volume(PathAccess):
 
     def lose_medium(self) -> None:
         """The medium went away: drop keys, plaintext and attributes. After that only :meth:`close` works."""
+        self.ctx.gone = True
         if self.memory is not None:
             self.memory.forget_keys()
-        self.ctx.forget()
-        self.config_key = None
-        for node in self.tree.nodes:
-            node.attributes = None
-            if node.file is not None:
-                node.file.forget()
+        self._forget()
 
     def _close_files(self) -> None:
         failure: OSError | None = None

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from encfs.cli import control
+from encfs.core.sources import KnownSecret
 from encfs.errors import ExitCode
+from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.media.conftest import Maker
 from tests.media.pulling import NAME, check_back, fill, is_gone, lock_gone, lose, save, status, touch
@@ -19,6 +21,7 @@ from tests.support import media
 from tests.support.evidence import record
 from tests.support.linux import error_of
 from tests.support.mounting import SECRET, MountedVolume, cloakfs, wait_for
+from tests.support.process_image import found_in, keys_of_config
 from tests.support.programs import need
 
 
@@ -136,11 +139,15 @@ def test_filesystem_shut_down(make: Maker) -> None:
 
 
 def test_program_behind_the_filesystem_dies(make: Maker) -> None:
-    """THREAT_MODEL.md section 4: exfat-fuse is killed; the dead lower mount counts as a medium that is gone."""
+    """THREAT_MODEL.md section 4: exfat-fuse is killed; its mount is a medium that is gone; no key is in memory then."""
     lower, volume = make("exfat")
     saved = fill(volume.path)
+    config = (volume.lower / "cloakfs.volume").read_bytes()
+    keys = keys_of_config(config, KnownSecret.of(SlotKind.PASSPHRASE, SECRET))
+    assert "epoch key 0" in found_in(volume.pid, keys)
     os.kill(lower.pid, 9)
     wait_for(lambda: touch(volume) is not None and is_gone(volume), "the daemon notices that the medium is gone")
+    assert found_in(volume.pid, keys) == []
     lock_gone(volume)
     subprocess.run(["umount", "-l", str(lower.path)], check=True)
     media.take_out(lower)
