@@ -3,8 +3,9 @@
 Owns: noticing it, once; then no request reaches the volume any more, the keys go, the kernel forgets what it holds.
 Must not know: how the medium is asked (``encfs/volume/medium.py``), how the mount ends.
 
-It is noticed at the first request that the medium fails, so an idle mount costs nothing. The mount stays until it is
-locked: without it programs would write plain text into the bare mount point.
+It is noticed when the kernel says that a disk was taken out, or at the first request that the medium fails, so an idle
+mount costs nothing. The mount stays until it is locked: without it programs would write plain text into the bare mount
+point.
 """
 
 from __future__ import annotations
@@ -41,10 +42,14 @@ class MediumWatch:
     def suspect(self, failure: BaseException) -> None:
         """A request has failed. The question is put elsewhere: the request need not wait for the answer."""
         if may_be_gone(failure):
-            self._wanted.set()
+            self.look()
+
+    def look(self) -> None:
+        """Have the medium asked, soon."""
+        self._wanted.set()
 
     async def watch(self) -> None:
-        """Ask the medium whenever something is suspect, until it is gone."""
+        """Ask the medium whenever something is suspect; returns when it is gone and the keys are dropped."""
         while not self.gone:
             await self._wanted.wait()
             self._wanted = trio.Event()
