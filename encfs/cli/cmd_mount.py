@@ -26,7 +26,7 @@ cloakfs mount /srv/p.vault /srv/p --allow-other --passphrase-file /run/keys/p -o
 @click.option("--idle", type=options.Duration(), help="Lock when no program has used it for so long: 15m, 2h.")
 @click.option(
     "--idle-open",
-    type=click.Choice(list(WhenOpen)),
+    type=click.Choice([one.value for one in WhenOpen]),
     help="Idle, but files are open: wait (as without this option), also warn in the log, or lock all the same.",
 )
 @options.json_option

@@ -67,7 +67,11 @@ def handler(
 def glance(
     function: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
-    """:func:`handler` for requests that are no use of the mount: ``df``, desktops and our own status make them."""
+    """:func:`handler` for requests that are no use of the mount.
+
+    ``df``, desktops and our own status make them again and again; so does a program, by a flush, when it starts another
+    one while it has a file open.
+    """
     return _guarded(function, uses=0)
 
 

@@ -64,13 +64,16 @@ class MediumWatch:
         self.gone = True
         self._volume.lose_medium()
         logger.critical("medium gone volume=%s", self._volume.config.volume_id.hex())
+        await self.drop_from_kernel()
+
+    async def drop_from_kernel(self) -> None:
+        """Let the kernel forget the plain content and attributes that it holds of the mount."""
         known = [InodeT(node.inode) for node in self._volume.tree.nodes]
-        # In a thread: the kernel may want to write dirty pages first, which the main loop refuses.
-        await trio.to_thread.run_sync(_drop_from_kernel, known, limiter=self._limiter)
+        # In a thread: the kernel may want to write dirty pages first, which the main loop has to answer.
+        await trio.to_thread.run_sync(_drop_from_kernel, known, abandon_on_cancel=True)
 
 
 def _drop_from_kernel(inodes: list[InodeT]) -> None:
-    """Let the kernel forget the plain content and attributes that it holds of these."""
     for inode in inodes:
         try:
             pyfuse3.invalidate_inode(inode)

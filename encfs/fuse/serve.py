@@ -33,6 +33,7 @@ from encfs.volume.volume import Volume
 # When no descriptor is left for a connection, programs get time to give some back.
 _ACCEPT_PAUSE_SECONDS = 0.2
 _REMEMBER_SECONDS = 60.0
+_DROP_SECONDS = 2.0
 _MOVES_SECONDS = 1.0
 # After one that could not be written: a disk that is full stays so for a while.
 _MOVES_PAUSE_SECONDS = 10.0
@@ -227,6 +228,11 @@ class MountServer:
                 raise
             await trio.to_thread.run_sync(self._write_back)
             await trio.to_thread.run_sync(lambda: unmount(mountpoint, detach=True))
+            if not self._state.medium.gone:
+                # Else whoever has a file open could go on reading what the kernel has of it. It waits for reads that
+                # are under way, which a medium that hangs never ends.
+                with trio.move_on_after(_DROP_SECONDS):
+                    await self._state.medium.drop_from_kernel()
             self._state.poller.end()
             pyfuse3.terminate()
 

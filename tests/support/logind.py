@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -24,7 +24,7 @@ needs_bus = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="no d
 NAME = "org.freedesktop.login1"
 MANAGER = DBusAddress("/org/freedesktop/login1", bus_name=NAME, interface=f"{NAME}.Manager")
 _CONFIG = """<busconfig>
-  <type>system</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
+  <type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
   <policy context="default">
     <allow send_destination="*"/><allow receive_type="signal"/><allow receive_type="method_call"/>
     <allow receive_type="method_return"/><allow receive_type="error"/><allow own="*"/><allow user="*"/>
@@ -39,12 +39,12 @@ class Bus:
         config = base / "bus.conf"
         config.write_text(_CONFIG.format(path=base / "bus"))
         command = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().strip()
         assert self.address, "dbus-daemon did not start"
 
-    def __enter__(self) -> Bus:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,7 +76,7 @@ class Logind:
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
-    def __enter__(self) -> Logind:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -104,8 +104,8 @@ def test_sleep_is_idleness_too():
 
 
 def test_which_requests_are_use():
-    """All but stat and statfs, with which desktops, df and our own status look at every mount again and again."""
-    state = SimpleNamespace(medium=SimpleNamespace(gone=False, suspect=lambda exc: None), uses=0)
+    """All but stat and statfs, by which df and desktops look at a mount again and again, and flush (of each fork)."""
+    state = SimpleNamespace(medium=SimpleNamespace(gone=False, suspect=lambda _: None), uses=0)
     operations: Any = Operations.__new__(Operations)
     operations.state = state
     counted = {}
@@ -117,5 +117,5 @@ def test_which_requests_are_use():
         with pytest.raises(pyfuse3.FUSEError):
             getattr(operations, name)(*arguments).send(None)
         counted[name] = state.uses
-    assert {name for name, uses in counted.items() if uses == 0} == {"getattr", "statfs"}
+    assert {name for name, uses in counted.items() if uses == 0} == {"flush", "getattr", "statfs"}
     assert {name for name, uses in counted.items() if uses == 1} >= {"lookup", "open", "read", "write", "opendir"}
