@@ -78,7 +78,7 @@ class MountServer:
             except CloakfsError as exc:
                 failure = exc
             if self._locks is not None and not self._failed:
-                self._locks.locked(self._reason or LockReason.UNMOUNTED)
+                self._locks.locked(self._why())
             trio.run(self._control.tell_locked, failure)
             self._logind.release()
         if failure is not None:
@@ -178,14 +178,17 @@ class MountServer:
         """A service manager's stop is a forced lock: everything is written, programs lose the mount."""
         async for number in signals:
             logger.info("signal %d", number)
-            await self._lock_now(LockReason.SIGNAL)
+            # Ctrl-C in the foreground is somebody's wish.
+            await self._lock_now(LockReason.ASKED if number == signal.SIGINT else LockReason.SIGNAL)
 
     async def _watch_medium(self) -> None:
-        """Its keys are gone with it, and that is what is remembered, however the mount then ends."""
         await self._state.medium.watch()
-        self._reason = LockReason.MEDIUM_GONE
         if self._locks is not None:
-            await trio.to_thread.run_sync(self._locks.locked, self._reason, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._locks.locked, self._why(), abandon_on_cancel=True)
+
+    def _why(self) -> LockReason:
+        """Where the medium went away the keys went with it, however the mount then ends."""
+        return LockReason.MEDIUM_GONE if self._state.medium.gone else self._reason or LockReason.UNMOUNTED
 
     async def _lock_now(self, reason: LockReason) -> None:
         """Lock whoever uses the mount; what they have written is saved. Where that fails the log says so."""
@@ -213,8 +216,8 @@ class MountServer:
             if not self._is_off:
                 await self._take_off(force=force)
                 self._is_off = True
-                self._reason = self._reason or reason
-                logger.info("locking: %s", self._reason)
+                self._reason = reason
+                logger.info("locking: %s", reason)
         finally:
             self._taking_off.release()
 

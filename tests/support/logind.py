@@ -91,9 +91,13 @@ class Logind:
         send_signal(self._connection, member, signature, *body, to=to)
 
     def end_session(self) -> None:
-        """One of the user's sessions ends; wait until that was looked into."""
-        before = self.asked
+        """One of the user's sessions ends; wait until it was looked into."""
         self.sessions -= 1
+        self.look_again()
+
+    def look_again(self) -> None:
+        """A session has ended; wait until it was looked into who is still there."""
+        before = self.asked
         self.signal("SessionRemoved", "so", "7", "/org/freedesktop/login1/session/_37")
         wait_for(lambda: self.asked > before, "somebody looks whether the user is still there")
 
