@@ -51,6 +51,8 @@ LAYERS: dict[str, Layer] = {
     "__main__": Layer(ours=frozenset({"cli"})),
     "errors": Layer(stdlib=PURE_STDLIB, pure=True),
     "units": Layer(stdlib=PURE_STDLIB, pure=True),
+    # Why and when mounts lock: words for host, fuse and cli.
+    "locking": Layer(stdlib=PURE_STDLIB, pure=True),
     # Where sockets and logs of this host are: for fuse and cli, which meet there.
     "runtime": Layer(),
     "crypto": Layer(
@@ -65,12 +67,15 @@ LAYERS: dict[str, Layer] = {
     "memory": Layer(),
     "volume": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
-    "host": Layer(ours=BASE | {"runtime", "crypto", "format"}),
+    "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
-    "fuse": Layer(ours=BASE | {"runtime", "format", "memory", "volume"}, foreign=frozenset({"pyfuse3", "trio"})),
+    "fuse": Layer(
+        ours=BASE | {"runtime", "locking", "format", "memory", "volume"},
+        foreign=frozenset({"jeepney", "pyfuse3", "trio"}),
+    ),
     "cli": Layer(
-        ours=BASE | {"encfs", "runtime", "memory", "crypto", "format", "core", "volume", "host", "bench"},
+        ours=BASE | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "volume", "host", "bench"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

@@ -100,7 +100,7 @@ def _end(target: targets.Target) -> str | Exception:
     """How the end of one mount went: its state, or why there is none."""
     try:
         if target.mounted is not None:
-            return lock_mounted(target.mounted, force=True)
+            return lock_mounted(target.mounted, force=True, panic=True)
         assert target.mountpoint is not None
         if not targets.is_dead(target.mountpoint):
             raise targets.not_reachable(target)
@@ -120,8 +120,8 @@ def _ended_json(target: targets.Target, end: str | Exception) -> dict[str, objec
     }
 
 
-def lock_mounted(mounted: control.Mounted, *, force: bool) -> str:
-    """Ask a daemon to lock, and wait until it has ended.
+def lock_mounted(mounted: control.Mounted, *, force: bool, panic: bool = False) -> str:
+    """Ask a daemon to lock, and wait until it has ended. ``panic``: it is one of all, which is remembered.
 
     Returns:
         The state that it left: ``clean``.
@@ -136,7 +136,7 @@ def lock_mounted(mounted: control.Mounted, *, force: bool) -> str:
     except ProcessLookupError as exc:
         raise _not_mounted(mounted.mountpoint) from exc
     try:
-        reply = control.ask(mounted.socket, {"verb": "lock", "force": force})
+        reply = control.ask(mounted.socket, {"verb": "lock", "force": force, "all": panic})
         ended = control.wait_for_end(pidfd, _END_SECONDS)
     except MountBusyError as exc:
         raise processes.busy(mounted.mountpoint) from exc

@@ -7,6 +7,7 @@ import click
 from encfs.cli import mount_options, mounting, options, output
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.errors import ExitCode, UsageError
+from encfs.locking import WhenOpen
 
 
 @options.command(
@@ -22,6 +23,12 @@ cloakfs mount /srv/p.vault /srv/p --allow-other --passphrase-file /run/keys/p -o
 @click.option("--allow-other", is_flag=True, help="Let other users in; permissions are enforced.")
 @click.option("-o", "opts", metavar="OPTIONS", multiple=True, help="Options of mount(8): ro, noatime, noexec, ...")
 @click.option("--log", metavar="FILE|syslog", help="Where the daemon logs. No names of files get there.")
+@click.option("--idle", type=options.Duration(), help="Lock when no program has used it for so long: 15m, 2h.")
+@click.option(
+    "--idle-open",
+    type=click.Choice([one.value for one in WhenOpen]),
+    help="Idle, but files are open: wait (as without this option), also warn in the log, or lock all the same.",
+)
 @options.json_option
 @secret_options
 def command(
@@ -33,6 +40,8 @@ def command(
     allow_other: bool,
     opts: tuple[str, ...],
     log: str | None,
+    idle: float | None,
+    idle_open: str | None,
     as_json: bool,
     secret: SecretOptions,
 ) -> ExitCode:
@@ -40,6 +49,8 @@ def command(
 
     Returns when the mount answers; a daemon serves it until "cloakfs lock". After a crash the volume is checked and
     repaired first. Only one mount of a volume can write; a second one is refused and told where the first is.
+
+    It locks by itself when the machine goes to sleep, and when the user who mounted has logged out (docs/keys.md).
     """
     listed = mount_options.parse(opts)
     if secret.given and listed.secret.given:
@@ -52,6 +63,7 @@ def command(
         allow_other=allow_other or bool(listed.allow_other),
         foreground=foreground,
         log=log or listed.log or "syslog",
+        idle=mount_options.idle_rule(idle or listed.idle, idle_open or listed.idle_open),
         kernel_options=listed.kernel,
     )
     status = mounting.mount(request)

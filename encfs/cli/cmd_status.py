@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import mounts, options, output, progress, swapping, targets
+from encfs.cli import last_locks, mounts, options, output, progress, swapping, targets
 from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
 from encfs.errors import CloakfsError, ExitCode
 from encfs.format.config import Config
@@ -60,21 +60,27 @@ cloakfs status ~/practice.vault --json""",
 def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: SecretOptions) -> ExitCode:
     """Tell where volumes are mounted, since when and by whom, and what they are made of.
 
-    Without an argument: everything that is mounted by this user. No passphrase is needed; the sealed records of a
-    locked volume (how its last session ended) are shown if one is given.
+    Without an argument: everything that is mounted by this user, and what was locked without being asked, with the
+    reason. No passphrase is needed; the sealed records of a locked volume (how its last session ended) are shown if one
+    is given.
     """
     found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
     volumes = [_describe(target, secret, quick=quick) for target in found]
+    known = {volume["volume"] for volume in volumes}
+    locked = [] if targets_ else [lock for lock in last_locks.by_themselves() if lock["volume"] not in known]
     swap = swaps()
     if as_json:
-        output.print_json({"volumes": volumes, "swap": swapping.report(swap)})
-    elif not volumes:
+        output.print_json({"volumes": volumes, "locked": locked, "swap": swapping.report(swap)})
+        return ExitCode.OK
+    if not volumes:
         output.say("Nothing is mounted.")
-    else:
-        for position, volume in enumerate(volumes):
-            if position:
-                output.say()
-            _show(volume)
+    for position, volume in enumerate(volumes):
+        if position:
+            output.say()
+        _show(volume)
+    for lock in locked:
+        output.say(f"Locked: {output.printable(lock['volume'])} at {last_locks.words(lock)}.")
+    if volumes:
         _show_swap(swap, volumes)
     return ExitCode.OK
 
@@ -83,8 +89,11 @@ def _describe(target: targets.Target, secret: SecretOptions, *, quick: bool) -> 
     """The object for one volume, as docs/json.md has it."""
     config: dict[str, Any] | None
     sizes: dict[str, Any] | None
+    last_lock = None
     try:
-        config = _config(config_of(target.volume))
+        opened = config_of(target.volume)
+        config = _config(opened)
+        last_lock = last_locks.of(opened.volume_id)
         sizes = None if quick else _sizes(target.volume)
     except (CloakfsError, OSError):
         if target.mountpoint is None:
@@ -98,6 +107,7 @@ def _describe(target: targets.Target, secret: SecretOptions, *, quick: bool) -> 
         "volume": target.volume,
         "state": _state(target),
         "mount": _mount(target),
+        "last_lock": last_lock,
         "last_session": last,
         "rollback": rollback,
         "config": config,
@@ -282,6 +292,7 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
         ("access", access),
         ("open files", str(mount["open_files"])),
     ]
+    rows += _self_locking_rows(mount)
     recovery = mount.get("recovery")
     if recovery:
         rows.append(("recovered", recovery_text(recovery)))
@@ -295,10 +306,27 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _self_locking_rows(mount: dict[str, Any]) -> list[tuple[str, str]]:
+    """What would lock the mount without being asked."""
+    on = [_EVENTS[reason] for reason in mount.get("lock_on", ()) if reason in _EVENTS]
+    rows = [("locks itself", " and ".join(on))] if on else []
+    idle = mount.get("idle")
+    if idle:
+        then = "; it is idle, but files are open" if idle["held"] else ""
+        left = "" if rows else "locks itself"
+        rows.append((left, f"when nobody has used it for {output.human_duration(idle['seconds'])}{then}"))
+    return rows
+
+
+_EVENTS: Final = {"suspend": "when the machine goes to sleep", "log-out": "when its user logs out"}
+
+
 def _locked_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     if volume["state"] == "in-use":
         return [("state", "in use by a process of another user or host, or by a program that is no mount")]
     rows = [("state", "locked (not mounted)")]
+    if because := last_locks.words(volume["last_lock"]):
+        rows.append(("locked", because))
     last = volume["last_session"]
     if last is not None:
         ended = f", ended {output.human_time(last['ended'])}" if last["ended"] else ""

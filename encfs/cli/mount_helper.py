@@ -50,6 +50,7 @@ def _mount(arguments: list[str]) -> ExitCode:
             read_only=bool(options.read_only) or "-r" in switches,
             allow_other=bool(options.allow_other),
             log=options.log or "syslog",
+            idle=mount_options.idle_rule(options.idle, options.idle_open),
             kernel_options=options.kernel,
         )
     )

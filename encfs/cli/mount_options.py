@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from encfs.cli.options import seconds_of
 from encfs.cli.secrets import SecretOptions
 from encfs.errors import UsageError
+from encfs.locking import IdleRule, WhenOpen
 
 # Passed on to the kernel.
 _KERNEL: Final = frozenset(
@@ -24,6 +26,7 @@ _OF_OTHERS: Final = frozenset(
 )
 _WITH_VALUE: Final = frozenset(
     {"passphrase-file", "passphrase-fd", "passphrase-command", "key-file", "recovery-file", "log"}
+    | {"idle", "idle-open"}
 )
 
 
@@ -35,6 +38,7 @@ class MountOptionList:
         secret: where the passphrase comes from.
         read_only, allow_other: None where the list does not say.
         log: a file or "syslog"; None where the list does not say.
+        idle, idle_open: as in :func:`idle_rule`.
         kernel: options for the kernel, in order.
     """
 
@@ -42,6 +46,8 @@ class MountOptionList:
     read_only: bool | None
     allow_other: bool | None
     log: str | None
+    idle: float | None
+    idle_open: str | None
     kernel: tuple[str, ...]
 
 
@@ -78,8 +84,37 @@ def parse(texts: Sequence[str], *, sloppy: bool = False) -> MountOptionList:
         read_only=switches.get("read_only"),
         allow_other=switches.get("allow_other"),
         log=values.get("log"),
+        idle=_seconds(values.get("idle")),
+        idle_open=values.get("idle-open"),
         kernel=tuple(kernel),
     )
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds_of(text)
+    except ValueError as exc:
+        raise UsageError(f"the mount option idle: {exc}") from None
+
+
+def idle_rule(seconds: float | None, when_open: str | None) -> IdleRule | None:
+    """The rule by which an idle mount locks itself.
+
+    Args:
+        seconds: for how long nobody must have used it; None for ever.
+        when_open: one of :class:`WhenOpen`; None for the default.
+
+    Raises:
+        UsageError: ``when_open`` is none of them, or there is nothing that it could be about.
+    """
+    known = ", ".join(WhenOpen)
+    if when_open is not None and when_open not in list(WhenOpen):
+        raise UsageError(f"idle-open is one of {known}, not {when_open!r}")
+    if seconds is None:
+        if when_open is not None:
+            raise UsageError("idle-open says how an idle mount locks, but not when", hint="Add: --idle 15m")
+        return None
+    return IdleRule(seconds, WhenOpen(when_open or WhenOpen.WAIT))
 
 
 def _secret(values: dict[str, str]) -> SecretOptions:

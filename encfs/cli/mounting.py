@@ -13,11 +13,13 @@ from types import ModuleType
 from typing import Any, Final
 
 from encfs import runtime
-from encfs.cli import control, mounts, output, swapping, targets
+from encfs.cli import control, last_locks, mounts, output, swapping, targets
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
 from encfs.errors import MountpointError, NoFuseError, VolumeInUseError
+from encfs.host.locks import HostLocks
+from encfs.locking import IdleRule
 from encfs.memory import process
 from encfs.memory.swap import swaps
 
@@ -34,6 +36,7 @@ class MountRequest:
 
     Attributes:
         log: a file's path, or "syslog".
+        idle: when it locks because nobody uses it; None for never.
         kernel_options: of mount(8), such as ``noatime``.
     """
 
@@ -44,6 +47,7 @@ class MountRequest:
     allow_other: bool = False
     foreground: bool = False
     log: str = "syslog"
+    idle: IdleRule | None = None
     kernel_options: tuple[str, ...] = ()
 
 
@@ -51,7 +55,8 @@ def mount(request: MountRequest) -> dict[str, Any]:
     """Mount; comes back when the mount answers, or in the foreground when it is gone again.
 
     Returns:
-        What the daemon says about itself; nothing in the foreground.
+        What the daemon says about itself, and ``last_lock``: how the mount before ended (docs/json.md). Nothing in the
+        foreground.
 
     Raises:
         CloakfsError, OSError: with the reason; then nothing is mounted.
@@ -67,12 +72,14 @@ def mount(request: MountRequest) -> dict[str, Any]:
         allow_other=request.allow_other,
         kernel_options=request.kernel_options,
         log=request.log if request.log == "syslog" else os.path.abspath(request.log),
+        idle=request.idle,
     )
     _check_free(volume)
     _check_alive(mountpoint)
     daemon.check_mountpoint(options)
     _check_log(options.log)
     require_source(request.secret)
+    last = last_locks.of(config.volume_id)
     opened = unlock(request.volume, request.secret, read_only=request.read_only, mountpoint=mountpoint)
     try:
         if opened.ctx.read_only and not request.read_only:
@@ -80,17 +87,20 @@ def mount(request: MountRequest) -> dict[str, Any]:
         for warning in swapping.warnings(swaps(), locked=process.is_locked()):
             output.warn(warning)
         if request.foreground:
+            if because := last_locks.words(last):
+                output.remark(f"It was locked at {because}.")
             output.remark(f"Mounting at {output.printable(mountpoint)}. Ctrl-C locks it, or: cloakfs lock")
         default_signals()
     except BaseException:
         opened.close()
         raise
     # From here on the volume belongs to the daemon, which closes it also when mounting fails.
-    daemon.start(opened, options, foreground=request.foreground)
+    locks = HostLocks(config.volume_id, volume)
+    daemon.start(opened, options, foreground=request.foreground, locks=locks)
     if request.foreground:
         return {}
     status: dict[str, Any] = control.status(runtime.socket_path(config.volume_id))
-    return status
+    return {**status, "last_lock": last}
 
 
 def tell(status: dict[str, Any]) -> None:
@@ -98,6 +108,8 @@ def tell(status: dict[str, Any]) -> None:
     where = output.printable(status["mountpoint"])
     access = ", read-only" if status["read_only"] else ""
     output.say(f"Mounted {output.printable(status['volume'])} at {where}{access}.")
+    if because := last_locks.words(status["last_lock"]):
+        output.say(f"It was locked at {because}.")
     recovery = status.get("recovery")
     if recovery:
         kept = "" if recovery["failed"] else " What programs had saved (fsync) is all there."

@@ -58,7 +58,19 @@ class Duration(click.ParamType[float]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = _DURATION.fullmatch(str(value).strip())
-        if found is None or not int(found[1]):
-            self.fail(f"{value!r} is not a length of time such as 90s, 30m or 2h.", param, ctx)
-        return int(found[1]) * _SECONDS[found[2].lower()]
+        try:
+            return seconds_of(str(value))
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+def seconds_of(text: str) -> float:
+    """What a length of time with a unit says.
+
+    Raises:
+        ValueError: it is none; the text is for the user.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise ValueError(f"{text!r} is not a length of time such as 90s, 30m or 2h.")
+    return int(found[1]) * _SECONDS[found[2].lower()]

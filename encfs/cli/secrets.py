@@ -386,6 +386,7 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
                 output.warn(problem)
     if volume.slot is not None:
         memory.slot_used(volume.slot.id)
+        memory.release()  # A mount forks now, and SQLite bears no open file across that.
     if memory.state == "lost":
         output.warn("this host's memory of the volume is lost, so older state would not be noticed this time")
     if volume.rollback is not None:

@@ -22,6 +22,7 @@ from encfs.format.limits import KEY_SIZE
 from encfs.fuse.errnos import logger
 from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
+from encfs.locking import LockReason
 from encfs.volume.checkpoint_make import CheckpointMaker, Step
 from encfs.volume.checkpoint_verify import CheckpointVerifier
 from encfs.volume.medium import gone_error
@@ -43,7 +44,7 @@ class ControlServer:
     Args:
         state: the mount.
         describe: what ``status`` answers.
-        lock: takes the mount off (``force`` or not); the daemon then ends and closes the volume.
+        lock: takes the mount off (``force`` or not), for a reason; the daemon then ends and closes the volume.
         rotating: the rotation of its keys.
     """
 
@@ -51,7 +52,7 @@ class ControlServer:
         self,
         state: MountState,
         describe: Callable[[], Reply],
-        lock: Callable[[bool], Awaitable[None]],
+        lock: Callable[[bool, LockReason], Awaitable[None]],
         rotating: Rotating,
     ) -> None:
         self._state = state
@@ -129,9 +130,11 @@ class ControlServer:
         elif verb == "rotate":
             await self._rotate(stream, request)
         elif verb == "lock":
+            force = bool(request.get("force"))
+            reason = LockReason.PANIC if request.get("all") else LockReason.FORCED if force else LockReason.ASKED
             self.locked_connections.append(stream)
             try:
-                await self._lock(bool(request.get("force")))
+                await self._lock(force, reason)
             except BaseException:
                 self.locked_connections.remove(stream)
                 raise
@@ -200,6 +203,7 @@ class ControlServer:
         told = 0.0
         try:
             for step in steps:
+                self._state.uses += 1
                 if isinstance(step, Reading):
                     await self._warm(step)
                 elif isinstance(step, Waiting):

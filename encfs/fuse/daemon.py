@@ -20,6 +20,7 @@ from encfs.errors import CloakfsError, ExitCode
 from encfs.fuse.control import ControlServer
 from encfs.fuse.mount import MountOptions, check_mountpoint
 from encfs.fuse.serve import MountServer
+from encfs.locking import LockMemory
 from encfs.memory import process
 from encfs.volume.volume import Volume
 
@@ -37,8 +38,8 @@ class MountFailedError(CloakfsError):
         self.exit_code = exit_code
 
 
-def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
-    """Serve ``volume`` at the mount point.
+def start(volume: Volume, options: MountOptions, *, foreground: bool, locks: LockMemory | None = None) -> None:
+    """Serve ``volume`` at the mount point, and tell ``locks`` how that ends.
 
     In the foreground this returns when the mount is gone. Else a child process serves, and this returns in the
     parent when the mount answers; ``volume`` belongs to the child then.
@@ -55,7 +56,7 @@ def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
         _leave_on_sigterm()
         _harden()
         _start_log(options, foreground=True)
-        MountServer(volume, options).run(lambda: None)
+        MountServer(volume, options, locks).run(lambda: None)
         return
     reader, writer = os.pipe()
     sys.stdout.flush()
@@ -63,7 +64,7 @@ def start(volume: Volume, options: MountOptions, *, foreground: bool) -> None:
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _child(volume, options, writer)
+        _child(volume, options, locks, writer)
     os.close(writer)
     volume.disown()
     try:
@@ -93,7 +94,7 @@ def _await_child(reader: int) -> None:
         raise MountFailedError(report["message"], report["hint"], ExitCode(report["exit_code"]))
 
 
-def _child(volume: Volume, options: MountOptions, writer: int) -> None:
+def _child(volume: Volume, options: MountOptions, locks: LockMemory | None, writer: int) -> None:
     """Never returns."""
     status = 1
     try:
@@ -103,7 +104,7 @@ def _child(volume: Volume, options: MountOptions, writer: int) -> None:
         _start_log(options, foreground=False)
         volume.sessions.adopt(os.getpid())
         _leave_terminal()
-        MountServer(volume, options).run(lambda: _report(writer, {"ok": True}))
+        MountServer(volume, options, locks).run(lambda: _report(writer, {"ok": True}))
         status = 0
     except CloakfsError as exc:
         logging.getLogger("cloakfs").error("%s", exc)

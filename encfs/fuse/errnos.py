@@ -61,12 +61,29 @@ def handler(
     function: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
     """Make a request handler raise nothing but ``FUSEError``; where the medium is gone, EIO at once."""
+    return _guarded(function, uses=1)
 
+
+def glance(
+    function: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
+    """:func:`handler` for requests that are no use of the mount.
+
+    ``df``, desktops and our own status make them again and again; so does a program, by a flush, when it starts another
+    one while it has a file open.
+    """
+    return _guarded(function, uses=0)
+
+
+def _guarded(
+    function: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]], *, uses: int
+) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
     @functools.wraps(function)
     async def guarded(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         medium = self.state.medium
         if medium.gone:
             raise pyfuse3.FUSEError(errno.EIO)
+        self.state.uses += uses
         request = function(self, *args, **kwargs)
         try:
             # Most requests never wait. Those that do let somebody else read the next one first.

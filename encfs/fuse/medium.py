@@ -3,8 +3,9 @@
 Owns: noticing it, once; then no request reaches the volume any more, the keys go, the kernel forgets what it holds.
 Must not know: how the medium is asked (``encfs/volume/medium.py``), how the mount ends.
 
-It is noticed at the first request that the medium fails, so an idle mount costs nothing. The mount stays until it is
-locked: without it programs would write plain text into the bare mount point.
+It is noticed when the kernel says that a disk was taken out, or at the first request that the medium fails, so an idle
+mount costs nothing. The mount stays until it is locked: without it programs would write plain text into the bare mount
+point.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ class MediumWatch:
     def suspect(self, failure: BaseException) -> None:
         """A request has failed. The question is put elsewhere: the request need not wait for the answer."""
         if may_be_gone(failure):
-            self._wanted.set()
+            self.look()
+
+    def look(self) -> None:
+        """Have the medium asked, soon."""
+        self._wanted.set()
 
     async def watch(self) -> None:
-        """Ask the medium whenever something is suspect, until it is gone."""
+        """Ask the medium whenever something is suspect; returns when it is gone and the keys are dropped."""
         while not self.gone:
             await self._wanted.wait()
             self._wanted = trio.Event()
@@ -61,13 +66,16 @@ class MediumWatch:
         self._volume.lose_medium()
         leftovers.overwrite()
         logger.critical("medium gone volume=%s", self._volume.config.volume_id.hex())
+        await self.drop_from_kernel()
+
+    async def drop_from_kernel(self) -> None:
+        """Let the kernel forget the plain content and attributes that it holds of the mount."""
         known = [InodeT(node.inode) for node in self._volume.tree.nodes]
-        # In a thread: the kernel may want to write dirty pages first, which the main loop refuses.
-        await trio.to_thread.run_sync(_drop_from_kernel, known, limiter=self._limiter)
+        # In a thread: the kernel may want to write dirty pages first, which the main loop has to answer.
+        await trio.to_thread.run_sync(_drop_from_kernel, known, abandon_on_cancel=True)
 
 
 def _drop_from_kernel(inodes: list[InodeT]) -> None:
-    """Let the kernel forget the plain content and attributes that it holds of these."""
     for inode in inodes:
         try:
             pyfuse3.invalidate_inode(inode)

@@ -16,6 +16,7 @@ import subprocess
 from dataclasses import dataclass
 
 from encfs.errors import MountBusyError, MountpointError, NoFuseError
+from encfs.locking import IdleRule
 
 _FUSE_DEVICE = "/dev/fuse"
 _FILESYSTEM = "fuse.cloakfs"
@@ -40,7 +41,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """How to mount. ``kernel_options``: of mount(8), such as ``noatime``; ``log``: ``"syslog"`` or a file's path."""
+    """How to mount.
+
+    Attributes:
+        kernel_options: of mount(8), such as ``noatime``.
+        log: ``"syslog"`` or a file's path.
+        idle: when it locks because nobody uses it; None for never.
+    """
 
     volume: str
     mountpoint: str
@@ -49,6 +56,7 @@ class MountOptions:
     kernel_options: tuple[str, ...] = ()
     log: str = "syslog"
     debug: bool = False
+    idle: IdleRule | None = None
 
     def flags(self) -> frozenset[str]:
         """The flag options in force.

@@ -9,7 +9,7 @@ from errno import EIO, ESTALE
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext
 
-from encfs.fuse.errnos import handler, logger
+from encfs.fuse.errnos import glance, handler, logger
 from encfs.fuse.state import MountState
 from encfs.volume.changes import Caller
 from encfs.volume.file import OpenFile
@@ -144,7 +144,7 @@ class FileOperations(pyfuse3.Operations):
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's signature
         await sync(self.state, self._file(fh))
 
-    @handler
+    @glance
     async def flush(self, fh: FileHandleT) -> None:
         # close(2) waits for this and not for release: here a header or a lower size that finds no room is still told to
         # the program. The kernel has written the dirty pages back before.

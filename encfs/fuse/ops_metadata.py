@@ -9,7 +9,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, InodeT, RequestContext, SetattrFields, StatvfsData, XAttrNameT
 
 from encfs.format.limits import longest_name
-from encfs.fuse.errnos import handler
+from encfs.fuse.errnos import glance, handler
 from encfs.fuse.ops_file import truncate
 from encfs.fuse.state import MountState
 from encfs.volume import acl
@@ -32,7 +32,7 @@ class MetadataOperations(pyfuse3.Operations):
 
     state: MountState
 
-    @handler
+    @glance
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         node = self.state.node(inode)
         return self.state.entry(node, self.state.tree.stat(node))
@@ -66,7 +66,7 @@ class MetadataOperations(pyfuse3.Operations):
         finally:
             state.tree.release_file(node)
 
-    @handler
+    @glance
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         below = self.state.volume.ctx.store.statvfs(self.state.volume.root_fd)
         reply = StatvfsData()

@@ -1,7 +1,8 @@
 """Serving one mount from first request to the CLEAN record.
 
 Owns: the main loop, signals, the order of the end: no more requests, everything on the disk, keys gone, then the
-word to whoever asked. Must not know: how the process was started (``daemon.py``).
+word to whoever asked, and why it ended to this host's memory. Must not know: how the process was started
+(``daemon.py``), what makes a mount end by itself (``idle.py``, ``logind.py``, ``medium.py``).
 """
 
 from __future__ import annotations
@@ -16,38 +17,49 @@ import pyfuse3
 import trio
 
 from encfs.errors import CloakfsError, LowerIOError, MountBusyError, MountpointError
+from encfs.fuse import removal
 from encfs.fuse.control import ControlServer, Reply
 from encfs.fuse.errnos import logger
+from encfs.fuse.idle import IdleWatch
+from encfs.fuse.logind import LogindWatch
 from encfs.fuse.mount import MountOptions, libfuse_options, mount_as_root, raise_read_ahead, unmount
 from encfs.fuse.operations import Operations
 from encfs.fuse.polling import Poller
 from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
+from encfs.locking import LockMemory, LockReason
 from encfs.memory import leftovers, process, swap
 from encfs.volume.volume import Volume
 
 # When no descriptor is left for a connection, programs get time to give some back.
 _ACCEPT_PAUSE_SECONDS = 0.2
 _REMEMBER_SECONDS = 60.0
+_DROP_SECONDS = 2.0
 _MOVES_SECONDS = 1.0
 # After one that could not be written: a disk that is full stays so for a while.
 _MOVES_PAUSE_SECONDS = 10.0
 
 
 class MountServer:
-    """One mounted volume in this process."""
+    """One mounted volume in this process. ``locks``: who is told why it ended."""
 
-    def __init__(self, volume: Volume, options: MountOptions) -> None:
+    def __init__(self, volume: Volume, options: MountOptions, locks: LockMemory | None) -> None:
         self._volume = volume
         self._options = options
+        self._locks = locks
         self._since = int(time.time())
         poller = Poller()
         poller.install()
         self._state = MountState(volume, poller)
         self._rotating = Rotating(self._state)
         self._control = ControlServer(self._state, self._describe, self._lock, self._rotating)
+        self._idle = None if options.idle is None else IdleWatch(options.idle, self._uses, self._lock_idle)
+        self._logind = LogindWatch(self._lock_now, os.getuid())
         self._attached = False
         self._failed = True
+        self._taking_off = trio.Lock()
+        self._is_off = False
+        self._reason: LockReason | None = None
 
     def run(self, ready: Callable[[], None]) -> None:
         """Mount, call ``ready`` when requests are answered, serve until unmounted, close the volume.
@@ -66,7 +78,10 @@ class MountServer:
                 self._close()
             except CloakfsError as exc:
                 failure = exc
+            if self._locks is not None and not self._failed:
+                self._locks.locked(self._why())
             trio.run(self._control.tell_locked, failure)
+            self._logind.release()
         if failure is not None:
             raise failure
 
@@ -99,8 +114,12 @@ class MountServer:
             nursery.start_soon(self._end_on, signals)
             nursery.start_soon(self._remember)
             nursery.start_soon(self._settle_moves)
-            nursery.start_soon(self._state.medium.watch)
             nursery.start_soon(self._rotating.serve)
+            nursery.start_soon(self._watch_medium)
+            nursery.start_soon(removal.watch, self._state.medium.look)
+            nursery.start_soon(self._logind.watch)
+            if self._idle is not None:
+                nursery.start_soon(self._idle.watch)
             nursery.start_soon(self._announce, ready)
             await pyfuse3.main()
             self._control.remove()
@@ -122,6 +141,8 @@ class MountServer:
         await trio.to_thread.run_sync(os.stat, self._options.mountpoint)
         # In a thread, like every call on our own mount: it may need an answer from this loop.
         await trio.to_thread.run_sync(raise_read_ahead, self._options.mountpoint)
+        if self._locks is not None:
+            await trio.to_thread.run_sync(self._locks.mounted)
         ready()
         if self._volume.rollback is not None:
             logger.warning("rollback: the volume is older than what this host has seen: %s", self._volume.rollback)
@@ -166,18 +187,51 @@ class MountServer:
     async def _end_on(self, signals: AsyncIterator[int]) -> None:
         """A service manager's stop is a forced lock: everything is written, programs lose the mount."""
         async for number in signals:
-            logger.info("locking on signal %d", number)
-            try:
-                await self._lock(force=True)
-            except OSError as exc:
-                logger.error("locking failed: errno %s", exc.errno)
+            logger.info("signal %d", number)
+            # Ctrl-C in the foreground is somebody's wish.
+            await self._lock_now(LockReason.ASKED if number == signal.SIGINT else LockReason.SIGNAL)
 
-    async def _lock(self, force: bool) -> None:  # noqa: FBT001 - a callback
-        """Take the mount off; :func:`pyfuse3.main` then returns.
+    async def _watch_medium(self) -> None:
+        await self._state.medium.watch()
+        if self._locks is not None:
+            await trio.to_thread.run_sync(self._locks.locked, self._why(), abandon_on_cancel=True)
+
+    def _why(self) -> LockReason:
+        """Where the medium went away the keys went with it, however the mount then ends."""
+        return LockReason.MEDIUM_GONE if self._state.medium.gone else self._reason or LockReason.UNMOUNTED
+
+    async def _lock_now(self, reason: LockReason) -> None:
+        """Lock whoever uses the mount; what they have written is saved. Where that fails the log says so."""
+        try:
+            await self._lock(True, reason)  # noqa: FBT003 - as the control socket calls it
+        except OSError as exc:
+            logger.error("locking failed: errno %s", exc.errno)
+
+    def _uses(self) -> int:
+        return self._state.uses
+
+    async def _lock_idle(self, force: bool) -> None:  # noqa: FBT001 - a callback
+        await self._lock(force, LockReason.IDLE)
+
+    async def _lock(self, force: bool, reason: LockReason) -> None:  # noqa: FBT001 - a callback
+        """Take the mount off; :func:`pyfuse3.main` then returns. Who comes second waits for the first.
 
         Raises:
             MountBusyError: programs use it, and ``force`` is false.
         """
+        # Shielded: the first one's success cancels whoever waits, who has been served by it.
+        with trio.CancelScope(shield=True):
+            await self._taking_off.acquire()
+        try:
+            if not self._is_off:
+                await self._take_off(force=force)
+                self._is_off = True
+                self._reason = reason
+                logger.info("locking: %s", reason)
+        finally:
+            self._taking_off.release()
+
+    async def _take_off(self, *, force: bool) -> None:
         mountpoint = self._options.mountpoint
         # In threads that requests do not share: those may all be waiting for a medium that hangs.
         try:
@@ -187,6 +241,11 @@ class MountServer:
                 raise
             await trio.to_thread.run_sync(self._write_back)
             await trio.to_thread.run_sync(lambda: unmount(mountpoint, detach=True))
+            if not self._state.medium.gone:
+                # Else whoever has a file open could go on reading what the kernel has of it. It waits for reads that
+                # are under way, which a medium that hangs never ends.
+                with trio.move_on_after(_DROP_SECONDS):
+                    await self._state.medium.drop_from_kernel()
             self._state.poller.end()
             pyfuse3.terminate()
 
@@ -232,6 +291,14 @@ class MountServer:
             "rotation": self._describe_rotation(),
             "memory_locked": process.is_locked(),
             "medium": "gone" if self._state.medium.gone else "present",
+            "idle": None
+            if self._idle is None
+            else {
+                "seconds": self._idle.rule.seconds,
+                "when_open": self._idle.rule.when_open,
+                "held": self._idle.held,
+            },
+            "lock_on": list(self._logind.reasons),
         }
 
     def _describe_rotation(self) -> Reply | None:

@@ -47,13 +47,18 @@ class DirectoryHandle:
 
 
 class MountState:
-    """One mounted volume, as the request handlers see it."""
+    """One mounted volume, as the request handlers see it.
+
+    Attributes:
+        uses: how often programs have used the mount, by requests or by asking for long work on it.
+    """
 
     def __init__(self, volume: Volume, poller: Poller) -> None:
         self.volume = volume
         self.tree = volume.tree
         self.poller = poller
         self.medium = MediumWatch(volume)
+        self.uses = 0
         self.files: dict[int, Node] = {}
         self.writers: set[int] = set()  # the handles in ``files`` that may write
         self.directories: dict[int, DirectoryHandle] = {}

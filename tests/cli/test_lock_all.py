@@ -45,9 +45,11 @@ result = run("lock", "--all", *sys.argv[2:])
 left = [line for line in Path("/proc/mounts").read_text().splitlines() if "fuse.cloakfs" in line]
 {after}
 again = run("lock", "--all", "--json")
+why = run("status", "--json").json["locked"]
 with contextlib.suppress(OSError):  # Its mount is gone.
     held.close()
 print(json.dumps({{
+    "why": why,
     "code": result.code, "out": result.out, "err": result.err, "left": left, "again": [again.code, again.json],
     "mountpoints": [str(one.path) for one in made], "lower": [str(one.lower) for one in made],
 }}))
@@ -73,6 +75,8 @@ def test_everything_is_locked_whoever_uses_it(tmp_path: Path) -> None:
     assert (found["code"], found["err"], found["left"]) == (0, "", [])
     assert found["out"].splitlines() == sorted(f"Locked: {where}" for where in found["mountpoints"])
     assert found["again"] == [0, {"mounts": []}]
+    assert [lock["reason"] for lock in found["why"]] == ["panic"] * 3
+    assert {lock["volume"] for lock in found["why"]} == set(found["lower"])
     for name in ("one", "two", "three"):
         lower = Path(found["lower"][("one", "two", "three").index(name)])
         last = run("status", lower, "--json", "--passphrase-file", tmp_path / name / "passphrase").json

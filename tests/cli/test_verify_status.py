@@ -101,6 +101,7 @@ def test_status_json(volume):
         "volume": str(volume.path),
         "state": "locked",
         "mount": None,
+        "last_lock": None,
         "last_session": None,
         "rollback": None,
         "config": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,16 @@ def is_gone(volume: MountedVolume) -> bool:
 def touch(volume: MountedVolume) -> str | None:
     """A request that the medium has to answer: something new, made durable."""
     return error_of(lambda: save(volume.path / "after", b"too late"))
+
+
+def tell_removal() -> None:
+    """Say what the kernel says when a disk is taken out. No program but ours believes it of anybody but the kernel.
+
+    Raises:
+        PermissionError: this machine does not let us.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15) as netlink:
+        netlink.sendto(b"remove@/devices/a/b\0ACTION=remove\0DEVPATH=/devices/a/b\0SUBSYSTEM=block\0", (0, 1))
 
 
 def lose(volume: MountedVolume) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import weakref
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from encfs.cli import control
 from encfs.errors import ExitCode, MediumGoneError
 from tests.media.conftest import Maker
-from tests.media.pulling import NAME, check_back, fill, lock_gone, lose
+from tests.media.pulling import NAME, check_back, fill, is_gone, lock_gone, lose, status, tell_removal
 from tests.support import media
 from tests.support.evidence import record
 from tests.support.linux import RENAME_EXCHANGE, error_of, renameat2
@@ -91,6 +92,33 @@ def test_pulled_out(make: Maker, kind: str) -> None:
     media.insert(lower)
     check_back(volume, saved)
     record("media", f"pulled out while mounted: {kind}", cases=len(REQUESTS), note="EIO at once; opens again, clean")
+
+
+def test_pulled_out_of_an_idle_mount(make: Maker) -> None:
+    """THREAT_MODEL.md section 4: no request has to come first; the keys go when the kernel tells of the removal.
+
+    The removal of another disk costs nothing. The mount point goes on refusing, and status says why it was locked.
+    """
+    lower, volume = make("ext4", flaky=True)
+    assert lower.disk is not None
+    try:
+        tell_removal()
+    except PermissionError:
+        pytest.skip("only a program that may configure the network can play the kernel")
+    saved = fill(volume.path)
+    assert status(volume)["medium"] == "present"
+    lower.disk.fails()
+    tell_removal()
+    wait_for(lambda: is_gone(volume), "the daemon notices that the medium is gone")
+    assert error_of(lambda: (volume.path / "letter").write_text("plain")) == "EIO"
+    lock_gone(volume)
+    lower.disk.works()
+    media.take_out(lower)
+    media.insert(lower)
+    locked = json.loads(cloakfs("status", str(volume.lower), "--quick", "--json").stdout)["volumes"][0]
+    assert locked["last_lock"]["reason"] == "medium-gone"
+    check_back(volume, saved)
+    record("media", "pulled out of an idle mount, noticed without a request", cases=1, note="keys dropped, EIO")
 
 
 def holders(secret: bytes) -> list[str]:

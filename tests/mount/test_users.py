@@ -30,13 +30,13 @@ def give(path: Path, uid: int, gid: int) -> None:
             os.chown(Path(folder, name), uid, gid, follow_symlinks=False)
 
 
-def volume_of(make_volume: Maker, uid: int) -> MountedVolume:
+def volume_of(make_volume: Maker, uid: int, **env: str) -> MountedVolume:
     """A volume, mount point and home directory that belong to a user, mounted by that user."""
     volume = make_volume(mount=False)
     home = volume.base / "home"
     home.mkdir()
     give(volume.base, uid, uid)
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ} | env
     # Unlike subprocess' own argument this reaches an interpreter below a directory that only root may enter.
     prefix = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
     volume.user = {"prefix": prefix, "env": {**kept, "HOME": str(home)}, "cwd": Path(__file__).resolve().parents[2]}

@@ -1,0 +1,55 @@
+"""When a mount locks by itself, and why it was locked, in words that mount, command line and memory share.
+
+Owns: the reasons, the rule of idleness. Must not know: how a mount is used, taken off, or remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class LockReason(StrEnum):
+    """Why a mount ended. The values are in the memory of hosts (FORMAT.md section 13) and in JSON."""
+
+    ASKED = "asked"
+    UNMOUNTED = "unmounted"
+    FORCED = "forced"
+    PANIC = "panic"
+    IDLE = "idle"
+    SUSPEND = "suspend"
+    LOG_OUT = "log-out"
+    MEDIUM_GONE = "medium-gone"
+    SIGNAL = "signal"
+
+
+class WhenOpen(StrEnum):
+    """What happens to an idle mount in which programs still have files open or work in a directory.
+
+    ``wait`` until they have not; ``warn`` in the log, and wait; ``force``: they are cut off.
+    """
+
+    WAIT = "wait"
+    WARN = "warn"
+    FORCE = "force"
+
+
+@dataclass(frozen=True, slots=True)
+class IdleRule:
+    """Lock after so many seconds in which no program has used the mount."""
+
+    seconds: float
+    when_open: WhenOpen = WhenOpen.WAIT
+
+
+class LockMemory(Protocol):
+    """Where the end of a mount is remembered beyond its process."""
+
+    def mounted(self) -> None:
+        """The volume is mounted: how it was locked before is history."""
+        ...
+
+    def locked(self, reason: LockReason) -> None:
+        """The volume is locked, or its keys are gone, as of now."""
+        ...
