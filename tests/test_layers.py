@@ -60,6 +60,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "format": Layer(ours=BASE, stdlib=PURE_STDLIB, pure=True),
     "core": Layer(ours=BASE | {"crypto", "format"}, stdlib=PURE_STDLIB, pure=True),
+    # Slots whose secret lies elsewhere; what a kind needs is loaded when it is used.
+    "kinds": Layer(ours=BASE | {"crypto", "format", "core"}, foreign=frozenset({"pyrage", "pkcs11"})),
     "store": Layer(ours=BASE),
     "volume": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
@@ -68,7 +70,7 @@ LAYERS: dict[str, Layer] = {
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
     "fuse": Layer(ours=BASE | {"runtime", "format", "volume"}, foreign=frozenset({"pyfuse3", "trio"})),
     "cli": Layer(
-        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "volume", "host", "bench"},
+        ours=BASE | {"encfs", "runtime", "crypto", "format", "core", "kinds", "volume", "host", "bench"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

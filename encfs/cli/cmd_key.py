@@ -14,7 +14,7 @@ import click
 
 from encfs.cli import key_making, key_rotation, options, output, targets, terminal
 from encfs.cli.key_slots import as_json as slot_json
-from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of, uses_of
+from encfs.cli.key_slots import cost_text, find_slot, kind_text, open_keys, printable_label, target_of, uses_of
 from encfs.cli.secrets import SecretOptions, config_of, secret_options
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
@@ -62,9 +62,9 @@ def list_slots(*, volume: str, as_json: bool) -> ExitCode:
         output.say(output.bold(printable_label(slot)))
         output.print_table(
             [
-                ("opens with", slot.kind.replace("+", " and ").replace("key-file", "key file")),
+                ("opens with", kind_text(slot)),
                 ("made", output.human_time(slot.created)),
-                ("a guess costs", cost_text(slot.kdf)),
+                ("a guess costs", cost_text(slot)),
                 ("last used here", "never" if last is None else output.human_time(last)),
                 ("id", slot.id.hex()),
             ]
