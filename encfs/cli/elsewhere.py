@@ -16,7 +16,7 @@ from encfs.cli import output, terminal
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
 from encfs.format.slots import Slot
-from encfs.kinds import KINDS, Given, Kind, Made, Option
+from encfs.kinds import KINDS, Given, Kind, Made, Option, Read
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OPENING = {kind.name: kind.opening for kind in KINDS.values()}
@@ -54,7 +54,7 @@ def check_opening(values: Mapping[str, str]) -> dict[str, str]:
     return _checked({name: value for name, value in values.items() if name in OPENING_NAMES}, _OPENING)
 
 
-def source(values: Mapping[str, str], slots: Sequence[Slot], read: Callable[[str], bytes]) -> UnlockSource:
+def source(values: Mapping[str, str], slots: Sequence[Slot], read: Read) -> UnlockSource:
     """What the options name; asks for a PIN or passphrase where one is needed.
 
     Raises:
@@ -69,7 +69,7 @@ def kind_of_new(values: Mapping[str, str]) -> Kind:
     return _kind_of(values, _MAKING)
 
 
-def make(values: Mapping[str, str], read: Callable[[str], bytes]) -> Made:
+def make(values: Mapping[str, str], read: Read) -> Made:
     """The secret of a new slot; raises as :func:`source`."""
     return kind_of_new(values).make(Given(values, read, _ask))
 

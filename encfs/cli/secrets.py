@@ -188,8 +188,8 @@ def passphrase_from_options(options: SecretOptions) -> bytes:
     raise AssertionError("internal error: no source of a passphrase is given")
 
 
-def read_file(path: str) -> bytes:
-    """The content of a file that holds a secret; a warning if others can read it.
+def read_file(path: str, *, public: bool = False) -> bytes:
+    """The content of a file that holds a secret; a warning if others can read it, but for what is ``public``.
 
     Raises:
         UsageError: it is longer than any secret. OSError: it cannot be read.
@@ -197,7 +197,7 @@ def read_file(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         info = os.fstat(fd)
-        if stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        if not public and stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
             output.warn(f"other users of this machine can read {output.printable(path)}; better: chmod 600")
         return _read_all(fd, path)
     finally:

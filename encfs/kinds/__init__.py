@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from encfs.kinds import age, pkcs11
-from encfs.kinds.base import Given, Kind, Made, Option
+from encfs.kinds.base import Given, Kind, Made, Option, Read
 
-__all__ = ["KINDS", "Given", "Kind", "Made", "Option"]
+__all__ = ["KINDS", "Given", "Kind", "Made", "Option", "Read"]
 
 KINDS: Final = {kind.name: kind for kind in (age.KIND, pkcs11.KIND)}
 """By the name that a slot has in its ``kind`` (FORMAT.md section 4)."""

@@ -89,7 +89,7 @@ def _recipient(given: Given) -> Recipient:
     """The one public key in ``--recipient``, or in the file that it names."""
     text = given.values["recipient"].strip()
     if not text.startswith(("age1", "ssh-")):
-        lines = given.read(text).decode("utf-8", "replace").splitlines()
+        lines = given.read(text, public=True).decode("utf-8", "replace").splitlines()
         found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if len(found) != 1:
             raise UsageError(

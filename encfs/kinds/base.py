@@ -28,6 +28,13 @@ class Option:
     apart: bool = False
 
 
+class Read(Protocol):
+    """The content of a file."""
+
+    def __call__(self, path: str, *, public: bool = False) -> bytes:
+        """All of it. What is not public should not be readable by others: a warning tells. Raises ``OSError``, ``UsageError``."""
+
+
 class Ask(Protocol):
     """A hidden question."""
 
@@ -41,12 +48,11 @@ class Given:
 
     Attributes:
         values: of the options, by their names; the first option of the kind is always there.
-        read: the content of a file that holds a secret. Raises ``OSError``, ``UsageError``.
-        ask: see :class:`Ask`.
+        read, ask: see there.
     """
 
     values: Mapping[str, str]
-    read: Callable[[str], bytes]
+    read: Read
     ask: Ask
 
 

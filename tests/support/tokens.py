@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pkcs11
 import pytest
 
 PIN = "4321"
@@ -40,3 +41,19 @@ def add(directory: Path, label: str) -> str:
     subprocess.run(command, check=True, capture_output=True)
     assert any((directory / "tokens").iterdir())
     return f"pkcs11:token={label}"
+
+
+def labels_on(token: str) -> list[str]:
+    """The labels of all objects on a token, private ones too."""
+    library = pkcs11.lib(module())
+    try:
+        with library.get_token(token_label=token).open(user_pin=PIN) as session:
+            return sorted(str(found[pkcs11.Attribute.LABEL]) for found in session.get_objects())
+    finally:
+        library.finalize()
+
+
+def read(path: str, *, public: bool = False) -> bytes:
+    """As a command reads a file for a kind."""
+    del public
+    return Path(path).read_bytes()

@@ -114,12 +114,7 @@ def nobody_asked(prompt: str, *, hint: str) -> str:
 
 def given(**values: str) -> Given:
     """Options, as a command gives them."""
-    return Given({name.replace("_", "-"): value for name, value in values.items()}, read, nobody_asked)
-
-
-def read(path: str) -> bytes:
-    """As the command reads a file with a secret."""
-    return Path(path).read_bytes()
+    return Given({name.replace("_", "-"): value for name, value in values.items()}, tokens.read, nobody_asked)
 
 
 def elsewhere(kind: str, label: str, making: Given, opening: Given, others: list[Given]) -> Case:

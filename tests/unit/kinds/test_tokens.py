@@ -48,20 +48,13 @@ def given(directory: Path, prefix: str, uri: str, **more: str) -> Given:
         raise AssertionError(prompt + hint)
 
     values = {"token": uri, "module": tokens.module(), "pin-file": str(directory / "pin"), **more}
-    return Given({prefix + name: value for name, value in values.items()}, lambda path: Path(path).read_bytes(), ask)
+    return Given({prefix + name: value for name, value in values.items()}, tokens.read, ask)
 
 
 def slot_of(made: Made) -> Slot:
     """As it would stand in a config."""
     new = NewSlot(kind="pkcs11", label="x", kdf=Kdf(KdfAlg.NONE), secret=made.secret, data=made.data)
     return add_slot(core_config.new_config(CLOAKFS_1, created=1), new, created=2).config.slots[-1]
-
-
-def keys_on(label: str) -> list[str]:
-    """The labels of all objects on a token, private ones too."""
-    (token,) = [one for one in present_tokens(tokens.module()) if one.uri.token == label]
-    with token.session(tokens.PIN) as session:
-        return sorted(str(found[library.Attribute.LABEL]) for found in session._session.get_objects())
 
 
 # -- URIs -------------------------------------------------------------------------------------------------------
@@ -148,13 +141,13 @@ def test_a_token_is_asked_for_no_point_off_the_curve(two: Path, monkeypatch: pyt
 def test_a_new_key_stays_on_the_token(two: Path) -> None:
     """It is sensitive and cannot be taken out; the same object again is the same key, with another secret."""
     first = KIND.make(given(two, "new-", "pkcs11:token=two;object=mine"))
-    assert keys_on("two") == ["mine", "mine"]
+    assert tokens.labels_on("two") == ["mine", "mine"]
     second = KIND.make(given(two, "new-", "pkcs11:token=two;object=mine"))
-    assert keys_on("two") == ["mine", "mine"]
+    assert tokens.labels_on("two") == ["mine", "mine"]
     assert points(first)[0] == points(second)[0]
     assert first.secret.key != second.secret.key
     second.undo()
-    assert keys_on("two") == ["mine", "mine"]
+    assert tokens.labels_on("two") == ["mine", "mine"]
     (token,) = [one for one in present_tokens(tokens.module()) if one.uri.token == "two"]
     with token.session(tokens.PIN) as session:
         (key,) = session._objects(TokenUri(object="mine"), library.ObjectClass.PRIVATE_KEY)
@@ -162,7 +155,7 @@ def test_a_new_key_stays_on_the_token(two: Path) -> None:
         assert not key[library.Attribute.EXTRACTABLE]
         assert key[library.Attribute.LOCAL]
     first.undo()
-    assert keys_on("two") == []
+    assert tokens.labels_on("two") == []
 
 
 def test_a_key_that_was_made_for_nothing_goes_again(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +163,7 @@ def test_a_key_that_was_made_for_nothing_goes_again(two: Path, monkeypatch: pyte
     monkeypatch.setattr(p256, "agree", lambda _: (_ for _ in ()).throw(FormatError("no")))
     with pytest.raises(FormatError):
         KIND.make(given(two, "new-", "pkcs11:token=two"))
-    assert keys_on("two") == []
+    assert tokens.labels_on("two") == []
 
 
 def test_a_key_of_another_sort_is_refused(two: Path) -> None:
@@ -249,6 +242,7 @@ def test_a_wrong_pin_is_tried_once(two: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "9999" not in repr(wrong)
     right = KIND.source(given(two, "", "pkcs11:token=one"), unlocked.config.slots)
     assert core_config.unlock([raw, raw], right).root_key == core_config.unlock([raw], right).root_key
+    assert right.secret_for(unlocked.config.slots[-1]) == made.secret
     assert tries == ["9999", tokens.PIN]
 
 
