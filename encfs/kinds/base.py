@@ -32,7 +32,7 @@ class Read(Protocol):
     """The content of a file."""
 
     def __call__(self, path: str, *, public: bool = False) -> bytes:
-        """All of it. What is not public should not be readable by others: a warning tells. Raises ``OSError``, ``UsageError``."""
+        """All of it, with a warning where others can read what is not public. Raises ``OSError``, ``UsageError``."""
 
 
 class Ask(Protocol):
