@@ -20,11 +20,12 @@ from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
 from encfs.format.epochs import RotationReason
 from encfs.format.slots import KdfAlg, Slot, SlotKind
+from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
 
 _DESTROY: Final = "destroy"
 _REMOVE: Final = "remove"
-_OF_A_PERSON: Final = (SlotKind.PASSPHRASE, SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE)
+_OF_A_PERSON: Final = (SlotKind.PASSPHRASE, SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE, *KINDS)
 _OUTGROWN: Final = 0.5
 """Seconds: a passphrase that takes less to try here was made for a slower machine."""
 

@@ -19,6 +19,7 @@ from encfs.cli import mount_options
 from encfs.cli.main import cloakfs
 from encfs.cli.media import same_medium
 from encfs.errors import CloakfsError, ExitCode, LowerIOError, TokenError, UsageError, WrongSecretError
+from encfs.format.config import parse_config, split
 from encfs.volume.keys import Keys
 from tests.support import tokens
 from tests.support.command import PASSPHRASE, Made, run
@@ -189,6 +190,20 @@ def test_what_is_no_recipient(volume: Made, elsewhere: Path) -> None:
         add = ("key", "add", volume.path, *cheap(volume), "--label", "x", "--recipient", recipient)
         assert "AGE-SECRET" not in refused(UsageError, words, *add)
     assert config(volume) == before
+
+
+def test_who_leaves_with_such_a_key_leaves_an_old_one(volume: Made, elsewhere: Path) -> None:
+    """Removing the slot renews the keys of the volume, as for a passphrase; the slots that stay open it as before."""
+    for name in ("anna", "ben"):
+        add = ("key", "add", volume.path, *cheap(volume), "--label", name, "--recipient", elsewhere / f"{name}.pub")
+        call(*add)
+    before = parse_config(split(config(volume))[0])
+    call("key", "remove", volume.path, "anna", *cheap(volume), "--yes")
+    after = parse_config(split(config(volume))[0])
+    assert after.rk_id != before.rk_id
+    assert len(after.slots) == len(before.slots) - 1
+    assert opened_with(volume, "--identity", elsewhere / "ben") == "ben"
+    refused(WrongSecretError, "", "key", "test", volume.path, "--identity", elsewhere / "anna")
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------
