@@ -166,7 +166,7 @@ def remove(
 ) -> ExitCode:
     """Take SLOT away from VOLUME: what it opened with opens nothing any more.
 
-    For a passphrase or key file the keys of the volume are replaced with it, as "cloakfs key rotate" does, so that
+    For all but a recovery key the keys of the volume are replaced with it, as "cloakfs key rotate" does, so that
     nothing which is written from now on opens with a key that its holder could have copied. A copy of the volume's
     config from before still opens with it. The last slot and the last recovery key are removed only after a word is
     typed.
