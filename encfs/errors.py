@@ -36,6 +36,8 @@ class ExitCode(IntEnum):
     NOT_FOUND = 26
     READ_ONLY = 27
     ROLLBACK = 28
+    TOKEN = 40
+    WRONG_PIN = 41
     INTERRUPTED = 130
 
 
@@ -78,6 +80,18 @@ class VolumeRollbackError(UnlockError):
     """The volume, or its config, is older than what this host has seen (FORMAT.md section 13)."""
 
     exit_code = ExitCode.ROLLBACK
+
+
+class TokenError(UnlockError):
+    """A token, a key on it or the library that speaks to it is missing, or does not do what it is asked."""
+
+    exit_code = ExitCode.TOKEN
+
+
+class WrongPinError(UnlockError):
+    """A token did not take the PIN; it counts such tries."""
+
+    exit_code = ExitCode.WRONG_PIN
 
 
 class WeakPassphraseError(CloakfsError):

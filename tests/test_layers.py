@@ -62,6 +62,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "format": Layer(ours=BASE, stdlib=PURE_STDLIB, pure=True),
     "core": Layer(ours=BASE | {"crypto", "format"}, stdlib=PURE_STDLIB, pure=True),
+    # Slots whose secret lies elsewhere; what a kind needs is loaded when it is used.
+    "kinds": Layer(ours=BASE | {"crypto", "format", "core"}, foreign=frozenset({"pyrage", "pkcs11"})),
     "store": Layer(ours=BASE),
     # Core dumps, locked memory, what freed objects leave, swap.
     "memory": Layer(),
@@ -75,7 +77,8 @@ LAYERS: dict[str, Layer] = {
         foreign=frozenset({"jeepney", "pyfuse3", "trio"}),
     ),
     "cli": Layer(
-        ours=BASE | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "volume", "host", "bench"},
+        ours=BASE
+        | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "kinds", "volume", "host", "bench"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

@@ -64,6 +64,7 @@ ROTATION = {"epoch": int, "reason": str, "started": int, "finished": int, "data"
 ROTATION |= {"files": int, "directories": int, "cells": int}
 SLOT = {"id": str, "kind": str, "label": str, "created": int, "kdf": dict, "pub": str, "commit": str}
 SLOT |= {"esk": str, "erk": str, "auth": str}
+WITH_PASSPHRASE = ("passphrase", "passphrase+key-file")
 ARGON2 = {"alg": str, "memory_kib": int, "passes": int, "lanes": int, "salt": str}
 ARGON2_LIMITS = {"memory_kib": (65_536, 4_194_304), "passes": (3, 64), "lanes": (1, 16)}
 ENCRYPTED = re.compile(r"(?:[A-Za-z0-9_-]{43,235}|~[A-Za-z0-9_-]{43})(?:\.l)?")
@@ -171,8 +172,8 @@ def parse_config(raw: bytes) -> Config:
     check_fields(fields, CONFIG | ({"rotations": list} if "rotations" in fields else {}), "object")
     check_fields(fields["features"], dict.fromkeys(("compat", "incompat", "ro_compat"), list), "features")
     for slot in fields["slots"]:
-        check_fields(slot, SLOT, "slot")
-        check_fields(slot["kdf"], ARGON2 if slot["kind"] == "passphrase" else {"alg": str}, "kdf")
+        check_fields(slot, SLOT | ({"data": str} if "data" in slot else {}), "slot")
+        check_fields(slot["kdf"], ARGON2 if slot["kind"] in WITH_PASSPHRASE else {"alg": str}, "kdf")
     for epoch in fields["epochs"]:
         check_fields(epoch, {"epoch": int, "created": int, "state": str, "wrap": str}, "epoch")
     for rotation in fields.get("rotations", []):
@@ -218,7 +219,7 @@ def recovery_bytes(written: str) -> bytes:
 
 def slot_secret(slot: Info, passphrase: bytes, key: bytes) -> bytes:
     """S of section 4; the limits are checked before any work."""
-    if slot["kind"] not in ("passphrase", "passphrase+key-file"):
+    if slot["kind"] not in WITH_PASSPHRASE:
         return key
     kdf = slot["kdf"]
     require(kdf["alg"] == "argon2id", f"slot: unknown kdf {kdf['alg']!r}")

@@ -14,17 +14,18 @@ import click
 
 from encfs.cli import key_making, key_rotation, options, output, targets, terminal
 from encfs.cli.key_slots import as_json as slot_json
-from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of, uses_of
+from encfs.cli.key_slots import cost_text, find_slot, kind_text, open_keys, printable_label, target_of, uses_of
 from encfs.cli.secrets import SecretOptions, config_of, secret_options
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
 from encfs.format.epochs import RotationReason
 from encfs.format.slots import KdfAlg, Slot, SlotKind
+from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
 
 _DESTROY: Final = "destroy"
 _REMOVE: Final = "remove"
-_OF_A_PERSON: Final = (SlotKind.PASSPHRASE, SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE)
+_OF_A_PERSON: Final = (SlotKind.PASSPHRASE, SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE, *KINDS)
 _OUTGROWN: Final = 0.5
 """Seconds: a passphrase that takes less to try here was made for a slower machine."""
 
@@ -62,9 +63,9 @@ def list_slots(*, volume: str, as_json: bool) -> ExitCode:
         output.say(output.bold(printable_label(slot)))
         output.print_table(
             [
-                ("opens with", slot.kind.replace("+", " and ").replace("key-file", "key file")),
+                ("opens with", kind_text(slot)),
                 ("made", output.human_time(slot.created)),
-                ("a guess costs", cost_text(slot.kdf)),
+                ("a guess costs", cost_text(slot)),
                 ("last used here", "never" if last is None else output.human_time(last)),
                 ("id", slot.id.hex()),
             ]
@@ -165,7 +166,7 @@ def remove(
 ) -> ExitCode:
     """Take SLOT away from VOLUME: what it opened with opens nothing any more.
 
-    For a passphrase or key file the keys of the volume are replaced with it, as "cloakfs key rotate" does, so that
+    For all but a recovery key the keys of the volume are replaced with it, as "cloakfs key rotate" does, so that
     nothing which is written from now on opens with a key that its holder could have copied. A copy of the volume's
     config from before still opens with it. The last slot and the last recovery key are removed only after a word is
     typed.

@@ -9,13 +9,24 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import click
 
-from encfs.cli import calibration, media, new_passphrase, options, output, progress, recovery_key, secrets, terminal
+from encfs.cli import (
+    calibration,
+    elsewhere,
+    media,
+    new_passphrase,
+    options,
+    output,
+    progress,
+    recovery_key,
+    secrets,
+    terminal,
+)
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of
 from encfs.cli.secrets import SecretOptions, secret_options
@@ -26,21 +37,23 @@ from encfs.errors import ExitCode, NotEmptyError, UsageError
 from encfs.format.key_file import decode_key_file, encode_key_file
 from encfs.format.limits import KEY_FILE_KEY_SIZE, LABEL_MAX, RECOVERY_KEY_SIZE
 from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
+from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_KINDS: Final = [str(kind) for kind in SlotKind]
+_KINDS: Final = [*map(str, SlotKind), *KINDS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wishes:
     """The options that say what the new secret is."""
 
-    kind: SlotKind
+    kind: str
     passphrase: SecretOptions = field(repr=False)
     key_file: str | None
     recovery_out: str | None
     allow_weak: bool
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_passphrase(self) -> bool:
@@ -64,7 +77,13 @@ def _new_secret_options(function: _F) -> _F:
 
 
 def _wishes(
-    kind: str | None, new_passphrase_file: str | None, new_key_file: str | None, recovery_out: str | None, *, weak: bool
+    kind: str | None,
+    new_passphrase_file: str | None,
+    new_key_file: str | None,
+    recovery_out: str | None,
+    new_elsewhere: Mapping[str, str],
+    *,
+    weak: bool,
 ) -> _Wishes:
     """What is meant.
 
@@ -72,7 +91,9 @@ def _wishes(
         UsageError: the options contradict each other.
     """
     if kind is not None:
-        chosen = SlotKind(kind)
+        chosen = kind
+    elif new_elsewhere:
+        chosen = elsewhere.kind_of_new(new_elsewhere).name
     elif new_key_file is not None:
         chosen = SlotKind.KEY_FILE if new_passphrase_file is None else SlotKind.PASSPHRASE_AND_KEY_FILE
     else:
@@ -83,14 +104,16 @@ def _wishes(
         key_file=new_key_file,
         recovery_out=recovery_out,
         allow_weak=weak,
+        elsewhere=new_elsewhere,
     )
+    elsewhere.check_making(chosen, new_elsewhere)
     if new_passphrase_file is not None and not wishes.has_passphrase:
         raise UsageError(f"--new-passphrase-file: the kind {chosen} has no passphrase")
     if new_key_file is not None and not wishes.has_key_file:
         raise UsageError(f"--new-key-file: the kind {chosen} has no key file")
     if wishes.has_key_file and new_key_file is None:
         raise UsageError("say where the key file shall be", hint="Give --new-key-file FILE, on another medium.")
-    if recovery_out is not None and chosen is not SlotKind.RECOVERY:
+    if recovery_out is not None and chosen != SlotKind.RECOVERY:
         raise UsageError(f"--recovery-out: the kind {chosen} is no recovery key")
     return wishes
 
@@ -119,6 +142,7 @@ cloakfs key add ~/practice.vault --label "stick of Anna" --new-key-file /media/a
 @click.argument("volume")
 @click.option("--label", metavar="TEXT", help="A person or a purpose; not secret. Asked for if it is not given.")
 @_new_secret_options
+@elsewhere.making_options
 @calibration.kdf_options
 @options.json_option
 @secret_options
@@ -131,6 +155,7 @@ def add(
     new_key_file: str | None,
     recovery_out: str | None,
     allow_weak: bool,
+    new_elsewhere: dict[str, str],
     memory_kib: int | None,
     passes: int | None,
     as_json: bool,
@@ -141,7 +166,7 @@ def add(
     Asks for a passphrase that opens it now, then for the new secret. The new slot is tried before it is written.
     """
     path = target_of(volume)
-    wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, weak=allow_weak)
+    wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, new_elsewhere, weak=allow_weak)
     cost = functools.partial(calibration.calibrate, memory_kib=memory_kib, passes=passes)
     _check_places(wishes, path)
     if label is None:
@@ -150,8 +175,9 @@ def add(
     check_label(label)
     with opened(path, secret) as keys:
         _require_new(keys, label)
-        made = _Maker(wishes, path, label, cost).make(keys.add)
-    _tell(path, made, "is added", as_json)
+        maker = _Maker(wishes, path, label, cost)
+        made = maker.make(keys.add)
+    _tell(path, made, "is added", maker.unproved, as_json)
     return ExitCode.OK
 
 
@@ -163,6 +189,7 @@ cloakfs key change ~/practice.vault "Anna Schmidt" """,
 @click.argument("volume")
 @click.argument("slot")
 @_new_secret_options
+@elsewhere.making_options
 @calibration.kdf_options
 @options.json_option
 @secret_options
@@ -175,6 +202,7 @@ def change(
     new_key_file: str | None,
     recovery_out: str | None,
     allow_weak: bool,
+    new_elsewhere: dict[str, str],
     memory_kib: int | None,
     passes: int | None,
     as_json: bool,
@@ -185,17 +213,18 @@ def change(
     Anybody who can open the volume may do it. No other slot changes. The cost of a guess is measured anew.
     """
     path = target_of(volume)
-    wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, weak=allow_weak)
+    wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, new_elsewhere, weak=allow_weak)
     cost = functools.partial(calibration.calibrate, memory_kib=memory_kib, passes=passes)
     _check_places(wishes, path)
     with opened(path, secret) as keys:
         found = find_slot(keys.config, slot)
-        if kind is None and wishes.kind is SlotKind.PASSPHRASE and found.kind != SlotKind.PASSPHRASE:
+        if kind is None and wishes.kind == SlotKind.PASSPHRASE and found.kind != SlotKind.PASSPHRASE:
             raise UsageError(
                 f"the slot {printable_label(found)} opens with a {found.kind}", hint="Say with --kind what it shall be."
             )
-        made = _Maker(wishes, path, found.label, cost).make(lambda new, proof: keys.change(found, new, proof))
-    _tell(path, made, "has a new secret", as_json)
+        maker = _Maker(wishes, path, found.label, cost, replaces=True)
+        made = maker.make(lambda new, proof: keys.change(found, new, proof))
+    _tell(path, made, "has a new secret", maker.unproved, as_json)
     return ExitCode.OK
 
 
@@ -211,7 +240,7 @@ def _check_places(wishes: _Wishes, path: str) -> None:
     Raises:
         UsageError: a secret would lie on the volume's own medium. NotEmptyError: a file is there already.
     """
-    for place in (wishes.key_file, wishes.recovery_out):
+    for place in (wishes.key_file, wishes.recovery_out, *elsewhere.places_apart(wishes.elsewhere)):
         if place is None or _is_device(place):
             continue
         if media.same_medium(place, path):
@@ -233,27 +262,60 @@ def _is_device(path: str) -> bool:
 
 
 class _Maker:
-    """Makes the secret, then the slot; a file that was made for it goes again if that fails."""
+    """Makes the secret, then the slot; what was made for it elsewhere goes again if that fails.
 
-    def __init__(self, wishes: _Wishes, path: str, label: str, cost: Callable[[], calibration.Calibrated]) -> None:
+    Args:
+        replaces: another slot goes when this one is written, so it has to be proved.
+
+    ``unproved`` says afterwards what was not proved of the new slot, as far as it is a sentence; mostly it is empty.
+    """
+
+    def __init__(
+        self,
+        wishes: _Wishes,
+        path: str,
+        label: str,
+        cost: Callable[[], calibration.Calibrated],
+        *,
+        replaces: bool = False,
+    ) -> None:
         self._wishes = wishes
         self._cost = cost
         self._path = path
         self._label = label
-        self._made: list[str] = []
+        self._replaces = replaces
+        self._undo: list[Callable[[], None]] = []
+        self.unproved = ""
 
     def make(self, write: Callable[[NewSlot, UnlockSource], Slot]) -> Slot:
         """The slot that ``write`` made of the new secret and its proof."""
         try:
-            secret = SlotSecret(self._passphrase(), self._key())
-            kdf = self._kdf()
-            new = NewSlot(kind=self._wishes.kind, label=self._label, kdf=kdf, secret=secret)
+            new, proof = self._elsewhere() if self._wishes.elsewhere else self._here()
             with progress.activity("Proving and writing it"):
-                return write(new, KnownSecret(self._wishes.kind, secret.passphrase, secret.key))
+                return write(new, proof)
         except BaseException:
-            for place in self._made:
-                os.unlink(place)
+            for undo in self._undo:
+                undo()
             raise
+
+    def _here(self) -> tuple[NewSlot, UnlockSource]:
+        kind = SlotKind(self._wishes.kind)
+        secret = SlotSecret(self._passphrase(), self._key())
+        new = NewSlot(kind=kind, label=self._label, kdf=self._kdf(), secret=secret)
+        return new, KnownSecret(kind, secret.passphrase, secret.key)
+
+    def _elsewhere(self) -> tuple[NewSlot, UnlockSource]:
+        kind = self._wishes.kind
+        made = elsewhere.make(self._wishes.elsewhere, secrets.read_file)
+        self._undo.append(made.undo)
+        if made.unproved and self._replaces:
+            raise UsageError(
+                f"it is not proved {made.unproved}; so the old secret stays",
+                hint=f"{elsewhere.proof_hint(kind)} Or add a slot, let it be tried, and remove the old one.",
+            )
+        self.unproved = made.unproved
+        new = NewSlot(kind=kind, label=self._label, kdf=Kdf(KdfAlg.NONE), secret=made.secret, data=made.data)
+        return new, made.proof
 
     def _passphrase(self) -> bytes:
         wishes = self._wishes
@@ -268,7 +330,7 @@ class _Maker:
 
     def _key(self) -> bytes:
         wishes = self._wishes
-        if wishes.kind is SlotKind.RECOVERY:
+        if wishes.kind == SlotKind.RECOVERY:
             return self._recovery_key()
         if not wishes.has_key_file:
             return b""
@@ -277,7 +339,7 @@ class _Maker:
             return decode_key_file(secrets.read_file(wishes.key_file))
         key = rng.random_bytes(KEY_FILE_KEY_SIZE)
         _write_new(wishes.key_file, encode_key_file(key))
-        self._made.append(wishes.key_file)
+        self._undo.append(functools.partial(os.unlink, wishes.key_file))
         return key
 
     def _recovery_key(self) -> bytes:
@@ -288,7 +350,7 @@ class _Maker:
             return key
         recovery_key.write_file(out, key, self._path)
         if not _is_device(out):
-            self._made.append(out)
+            self._undo.append(functools.partial(os.unlink, out))
         return key
 
     def _kdf(self) -> Kdf:
@@ -315,10 +377,14 @@ def _write_new(path: str, content: bytes) -> None:
         os.close(fd)
 
 
-def _tell(path: str, slot: Slot, what: str, json_wanted: bool) -> None:  # noqa: FBT001 - of the option
+def _tell(path: str, slot: Slot, what: str, unproved: str, json_wanted: bool) -> None:  # noqa: FBT001 - of the option
     if json_wanted:
-        output.print_json({"volume": path, "slot": slot_json(slot, None)})
+        output.print_json({"volume": path, "slot": slot_json(slot, None), "proved": not unproved})
+        return
+    if unproved:
+        output.say(f"The slot {printable_label(slot)} {what}.")
+        output.say(f"It was not proved {unproved}. Let it be tried: {elsewhere.trial(slot.kind, path)}")
         return
     output.say(f"The slot {printable_label(slot)} {what}, and was tried: it opens {output.printable(path)}.")
     if slot.kdf.alg is KdfAlg.ARGON2ID:
-        output.say(f"A guess costs: {cost_text(slot.kdf)}.")
+        output.say(f"A guess costs: {cost_text(slot)}.")

@@ -13,8 +13,9 @@ from encfs.cli.secrets import about
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
 from encfs.format.config import Config
-from encfs.format.slots import Kdf, KdfAlg, Slot
+from encfs.format.slots import KdfAlg, Slot
 from encfs.host.freshness import HostFreshness
+from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
 
 _ID_MIN: Final = 4
@@ -65,8 +66,18 @@ def printable_label(slot: Slot) -> str:
     return output.printable(slot.label) or slot.id.hex()
 
 
-def cost_text(kdf: Kdf) -> str:
+def kind_text(slot: Slot) -> str:
+    """What opens it, for people."""
+    if slot.kind in KINDS:
+        return KINDS[slot.kind].title
+    return slot.kind.replace("+", " and ").replace("key-file", "key file")
+
+
+def cost_text(slot: Slot) -> str:
     """What a guess costs, for people."""
+    if slot.kind in KINDS:
+        return KINDS[slot.kind].guess
+    kdf = slot.kdf
     if kdf.alg is not KdfAlg.ARGON2ID:
         return "nothing, and is hopeless: 256 random bits"
     memory = output.human_size(kdf.memory_kib * 1024)

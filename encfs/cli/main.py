@@ -48,7 +48,7 @@ EXIT_CODES: Final = {
     ExitCode.FAILURE: "something else went wrong; the message says what",
     ExitCode.USAGE: "the command line makes no sense",
     ExitCode.FINDINGS: "verify or checkpoint found something wrong",
-    ExitCode.WRONG_SECRET: "wrong passphrase or recovery key",
+    ExitCode.WRONG_SECRET: "wrong passphrase, recovery key or other secret",
     ExitCode.CONFIG_DAMAGED: "both copies of the volume's config are damaged",
     ExitCode.SLOT_DAMAGED: "the passphrase is right, but its key slot is damaged",
     ExitCode.CONFIG_FORGED: "somebody changed the config",
@@ -67,6 +67,8 @@ EXIT_CODES: Final = {
     ExitCode.NOT_FOUND: "no such path in the volume",
     ExitCode.READ_ONLY: "a change was asked of a read-only volume",
     ExitCode.ROLLBACK: "the volume is older than what this machine has seen of it",
+    ExitCode.TOKEN: "a token, its key or its library is missing or fails",
+    ExitCode.WRONG_PIN: "the PIN of a token is wrong; the token counts such tries",
     ExitCode.INTERRUPTED: "Ctrl-C",
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from encfs.cli import elsewhere
 from encfs.cli.options import seconds_of
 from encfs.cli.secrets import SecretOptions
 from encfs.errors import UsageError
@@ -24,10 +25,10 @@ _OF_OTHERS: Final = frozenset(
     | {"async", "atime", "diratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime"}
     | {"loud", "silent", "mand", "nomand", "default_permissions", "helper", "fsname", "subtype"}
 )
-_WITH_VALUE: Final = frozenset(
-    {"passphrase-file", "passphrase-fd", "passphrase-command", "key-file", "recovery-file", "log"}
-    | {"idle", "idle-open"}
-)
+_WITH_VALUE: Final = elsewhere.OPENING_NAMES | {
+    *("passphrase-file", "passphrase-fd", "passphrase-command", "key-file", "recovery-file", "log"),
+    *("idle", "idle-open"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ def _secret(values: dict[str, str]) -> SecretOptions:
         passphrase_command=values.get("passphrase-command"),
         key_file=values.get("key-file"),
         recovery_file=values.get("recovery-file"),
+        elsewhere=elsewhere.check_opening(values),
     )
 
 

@@ -2,7 +2,7 @@
 
 Owns: the options ``--passphrase-file``, ``--passphrase-fd``, ``--passphrase-command``, ``--key-file``,
 ``--recovery-file`` and ``--recovery``, and the prompt that stands in for them. Must not know: how a secret becomes a
-key (FORMAT.md section 4 is in ``encfs.core.slots``).
+key (FORMAT.md section 4 is in ``encfs.core.slots``), kinds whose secret lies elsewhere (``elsewhere.py``).
 
 Rules: an option given means that nothing is asked. No secret is ever in a message, an argument or the environment.
 """
@@ -15,14 +15,14 @@ import os
 import shlex
 import stat
 import subprocess
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import click
 
-from encfs.cli import output, progress, terminal
+from encfs.cli import elsewhere, output, progress, terminal
 from encfs.core.slots import passphrase_bytes, passphrase_from_raw
 from encfs.core.sources import KnownSecret, UnlockSource
 from encfs.errors import (
@@ -68,6 +68,7 @@ class SecretOptions:
     key_file: str | None = None
     recovery_file: str | None = None
     recovery: bool = False
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = [
@@ -76,9 +77,12 @@ class SecretOptions:
             self.passphrase_command is not None,
             self.recovery_file is not None,
             self.recovery,
+            bool(self.elsewhere),
         ]
         if sum(given) > 1:
             raise UsageError("there is more than one source of the passphrase or recovery key", hint="Give only one.")
+        if self.key_file is not None and self.elsewhere:
+            raise UsageError("a key file goes with a passphrase only", hint="Give only one.")
         if self.key_file is not None and (self.recovery or self.recovery_file is not None):
             raise UsageError("a recovery key opens the volume without a key file", hint="Give only one.")
 
@@ -90,7 +94,7 @@ class SecretOptions:
     @property
     def asks(self) -> bool:
         """Whether a person certainly has to answer."""
-        return not self.has_passphrase and self.key_file is None and self.recovery_file is None
+        return not (self.has_passphrase or self.elsewhere) and self.key_file is None and self.recovery_file is None
 
     @property
     def given(self) -> bool:
@@ -115,6 +119,7 @@ def passphrase_options(function: _F) -> _F:
             key_file=_text(rest.pop("key_file", None)),
             recovery_file=_text(rest.pop("recovery_file", None)),
             recovery=bool(rest.pop("recovery", False)),
+            elsewhere=elsewhere.take_opening(rest),
         )
         return function(secret=options, **rest)
 
@@ -126,11 +131,12 @@ def _text(value: object) -> str | None:
 
 
 def secret_options(function: _F) -> _F:
-    """The sources of a passphrase, key file or recovery key, collected into the argument ``secret``."""
+    """The sources of a passphrase or key, of whatever kind, collected into the argument ``secret``."""
     options = passphrase_options(function)
     options = click.option("--key-file", metavar="FILE", help="Use a key file, alone or with the passphrase.")(options)
     options = click.option("--recovery", is_flag=True, help="Ask for the recovery key, not the passphrase.")(options)
-    return click.option("--recovery-file", metavar="FILE", help="Use the recovery key in a file.")(options)
+    options = click.option("--recovery-file", metavar="FILE", help="Use the recovery key in a file.")(options)
+    return elsewhere.opening_options(options)
 
 
 def require_source(options: SecretOptions) -> None:
@@ -183,8 +189,8 @@ def passphrase_from_options(options: SecretOptions) -> bytes:
     raise AssertionError("internal error: no source of a passphrase is given")
 
 
-def read_file(path: str) -> bytes:
-    """The content of a file that holds a secret; a warning if others can read it.
+def read_file(path: str, *, public: bool = False) -> bytes:
+    """The content of a file that holds a secret; a warning if others can read it, but for what is ``public``.
 
     Raises:
         UsageError: it is longer than any secret. OSError: it cannot be read.
@@ -192,7 +198,7 @@ def read_file(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         info = os.fstat(fd)
-        if stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        if not public and stat.S_ISREG(info.st_mode) and info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
             output.warn(f"other users of this machine can read {output.printable(path)}; better: chmod 600")
         return _read_all(fd, path)
     finally:
@@ -339,6 +345,8 @@ def try_sources(path: str, options: SecretOptions, attempt: Callable[[UnlockSour
     """
     require_source(options)
     key: bytes | None = None
+    if options.elsewhere:
+        return attempt(elsewhere.source(options.elsewhere, config_of(path).slots, read_file))
     if not options.asks:
         kinds = {slot.kind for slot in config_of(path).slots}
         *sources, last = given_sources(options, kinds)

@@ -210,10 +210,10 @@ def _unlock_copy(copy: _Copy, source: UnlockSource, rejected: set[tuple[VolumeId
         # The second copy is mostly the same: a slow derivation is not done twice.
         if slot.kind != source.kind or (config.volume_id, slot) in rejected:
             continue
-        secret = source.secret_for(slot)
-        if secret is None:
-            continue
         try:
+            secret = source.secret_for(slot)
+            if secret is None:
+                continue
             opened = open_slot(suite, config.volume_id, config.rk_id, slot, secret)
             verified = _verified(suite, copy, opened.root_key)
             check_authenticator(suite, config.volume_id, slot, opened)

@@ -3,9 +3,9 @@
 Owns: the interface, and the kinds whose secret is bytes that somebody gives. Must not know: prompts, files, devices,
 the config around a slot.
 
-A kind that keeps its secret elsewhere (a token, a key service) is a class with these three attributes; what it needs
-to find the secret again lies in the slot's ``data`` (FORMAT.md section 4). tests/unit/core/test_sources.py is the
-contract.
+A kind that keeps its secret elsewhere (a token, a key service) is a class with these three attributes, in
+``encfs/kinds``; what it needs to find the secret again lies in the slot's ``data`` (FORMAT.md section 4).
+tests/unit/core/test_sources.py is the contract.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class UnlockSource(Protocol):
         """The secret for a slot of this kind; None if it certainly is not this one's.
 
         Raises:
+            SlotDamagedError: the slot's ``data`` is not what it was; other slots are tried all the same.
             UnlockError: whoever keeps the secret does not give it.
         """
         ...

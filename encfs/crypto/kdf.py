@@ -46,6 +46,7 @@ class Label(bytes, Enum):
     XATTR = b"cloakfs/1 xattr"
     FRESHNESS = b"cloakfs/1 freshness"
     CHECKPOINT = b"cloakfs/1 checkpoint"
+    PKCS11 = b"cloakfs/1 pkcs11"
 
 
 def expand(prk: bytes, info: bytes, length: int = 32) -> bytes:

@@ -54,6 +54,8 @@ ESK_SIZE: Final = 12 + 96 + AUTHENTICATOR_SIZE + 16
 ERK_SIZE: Final = 1120 + 32 + 16
 AUTH_SIZE: Final = 12 + AUTHENTICATOR_SIZE + 16
 RECOVERY_KEY_SIZE: Final = 32
+DRAWN_SECRET_SIZE: Final = 32
+"""S of a kind whose secret lies elsewhere."""
 
 # Section 5: keys.
 KEY_SIZE: Final = 32

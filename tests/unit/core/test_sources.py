@@ -1,14 +1,19 @@
 """encfs/core/sources.py: the contract of what opens a volume. Every kind of secret passes these (FORMAT.md section 4).
 
-A new kind adds one line to ``KINDS``: how a slot of it is made, what opens it, and what does not.
+A new kind adds one line to ``CASES``: how a slot of it is made, what opens it, and what does not. Whatever is in
+``encfs.kinds.KINDS`` has to be there.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import pyrage
 import pytest
 
 from encfs.core import config as core_config
@@ -18,6 +23,8 @@ from encfs.core.sources import KnownSecret, NewSlot, UnlockSource
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import SlotDamagedError, UsageError, WrongSecretError
 from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
+from encfs.kinds import KINDS, Given
+from tests.support import tokens
 
 FLOOR = Kdf(KdfAlg.ARGON2ID, 65536, 3, 1, b"0123456789abcdef")
 NONE = Kdf(KdfAlg.NONE)
@@ -26,6 +33,17 @@ QUICK = replace(
     CLOAKFS_1, argon2id=lambda secret, **parameters: hashlib.sha256(secret + repr(parameters).encode()).digest()
 )
 KEY, OTHER = b"k" * 32, b"o" * 32
+PLACES: list[Path] = []
+"""Where the kinds that take a file or a token have it: of this run, by the fixture below."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Files and tokens for the kinds that take them."""
+    PLACES[:] = [tmp_path_factory.mktemp("sources")]
+    with tokens.soft_tokens(PLACES[0]):
+        yield
+    case_named.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +71,8 @@ def new(kind: str, kdf: Kdf, secret: SlotSecret, data: bytes = b"") -> NewSlot:
     return NewSlot(kind=kind, label=kind, kdf=kdf, secret=secret, data=data)
 
 
-KINDS: dict[str, tuple[NewSlot, UnlockSource, list[UnlockSource]]] = {
+Case = tuple[NewSlot, UnlockSource, list[UnlockSource]]
+HERE: dict[str, Case] = {
     "passphrase": (
         new(SlotKind.PASSPHRASE, FLOOR, SlotSecret(b"words")),
         KnownSecret(SlotKind.PASSPHRASE, b"words"),
@@ -86,16 +105,104 @@ KINDS: dict[str, tuple[NewSlot, UnlockSource, list[UnlockSource]]] = {
         [Token({b"slot 9a": OTHER}), Token({}), KnownSecret.of(SlotKind.KEY_FILE, KEY)],
     ),
 }
-kinds = pytest.mark.parametrize(("slot", "source", "others"), KINDS.values(), ids=KINDS)
+
+
+def nobody_asked(prompt: str, *, hint: str) -> str:
+    """No test here is asked anything."""
+    raise AssertionError(prompt + hint)
+
+
+def given(**values: str) -> Given:
+    """Options, as a command gives them."""
+    return Given({name.replace("_", "-"): value for name, value in values.items()}, tokens.read, nobody_asked)
+
+
+def elsewhere(kind: str, label: str, making: Given, opening: Given, others: list[Given]) -> Case:
+    """A slot whose secret lies elsewhere, made and opened as the command does it."""
+    made = KINDS[kind].make(making)
+    slot = NewSlot(kind=kind, label=label, kdf=NONE, secret=made.secret, data=made.data)
+    at = core_config.new_config(QUICK, created=1)
+    slots = [add_slot(at, slot, created=2).config.slots[-1]]
+    wrong = [KINDS[kind].source(one, slots) for one in others]
+    return slot, KINDS[kind].source(opening, slots), [*wrong, KnownSecret.of(SlotKind.KEY_FILE, made.secret.key)]
+
+
+def age_case() -> Case:
+    """An age key, and somebody else's."""
+    files = [PLACES[0] / "age", PLACES[0] / "other-age"]
+    mine, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+    for file, identity in zip(files, (mine, other), strict=True):
+        file.write_text(f"# created: today\n# public key: {identity.to_public()}\n{identity}\n")
+    making = given(recipient=str(mine.to_public()))
+    return elsewhere("age", "age", making, given(identity=str(files[0])), [given(identity=str(files[1]))])
+
+
+def ssh_case() -> Case:
+    """An SSH key, and somebody else's."""
+    files = [PLACES[0] / "ssh", PLACES[0] / "other-ssh"]
+    for file in files:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    making = given(recipient=f"{files[0]}.pub")
+    return elsewhere("age", "ssh", making, given(identity=str(files[0])), [given(identity=str(files[1]))])
+
+
+def token_case() -> Case:
+    """A key on a token. That of another token is no source for this slot at all, so it is tried further below."""
+    (PLACES[0] / "pin").write_text(f"{tokens.PIN}\n")
+    uri, pin, module = tokens.add(PLACES[0], "contract"), str(PLACES[0] / "pin"), tokens.module()
+    making = given(new_token=uri, new_module=module, new_pin_file=pin)
+    return elsewhere("pkcs11", "pkcs11", making, given(token=uri, module=module, pin_file=pin), [])
+
+
+ELSEWHERE = {"age key": age_case, "SSH key": ssh_case, "PKCS#11 token": token_case}
+CASES = [*HERE, *ELSEWHERE]
+
+
+@functools.cache
+def case_named(name: str) -> Case:
+    """Made when it is first wanted: some take a file or a token."""
+    return HERE[name] if name in HERE else ELSEWHERE[name]()
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Case:
+    """One kind."""
+    return case_named(request.param)
+
+
+@pytest.fixture
+def slot(case: Case) -> NewSlot:
+    """How a slot of it is made."""
+    return case[0]
+
+
+@pytest.fixture
+def source(case: Case) -> UnlockSource:
+    """What opens it."""
+    return case[1]
+
+
+@pytest.fixture
+def others(case: Case) -> list[UnlockSource]:
+    """What does not."""
+    return case[2]
+
+
+kinds = pytest.mark.parametrize("case", CASES, indirect=True)
 Change = Callable[[core_config.UnlockedConfig], core_config.UnlockedConfig]
 
 
 def fresh() -> core_config.UnlockedConfig:
     """A config with the slots of all kinds, opened with none of them."""
     made = core_config.new_config(QUICK, created=1)
-    for slot, _, _ in KINDS.values():
-        made = add_slot(made, slot, created=2)
+    for name in CASES:
+        made = add_slot(made, case_named(name)[0], created=2)
     return made
+
+
+def test_every_kind_of_the_table_is_here():
+    """A kind that is added to ``encfs.kinds`` passes the contract, or this fails."""
+    assert set(KINDS) | set(SlotKind) <= {case_named(name)[0].kind for name in CASES}
 
 
 def sealed(unlocked: core_config.UnlockedConfig) -> bytes:
@@ -123,7 +230,7 @@ def test_a_message_names_what_is_wrong(slot, source, others):
     del slot
     made = core_config.new_config(QUICK, created=1)
     with pytest.raises(WrongSecretError, match=f"this volume has no {source.noun}"):
-        core_config.unlock([sealed(add_slot(made, KINDS["passphrase"][0], created=2))], Token({}, noun=source.noun))
+        core_config.unlock([sealed(add_slot(made, HERE["passphrase"][0], created=2))], Token({}, noun=source.noun))
     for one in (source, *others):
         assert "words" not in repr(one) or isinstance(one, Token)
         assert "kkkk" not in repr(one) or isinstance(one, Token)
@@ -182,10 +289,26 @@ def test_changes_touch_one_slot(slot, source, others, what):
         core_config.unlock([sealed(changed)], source)
 
 
+@pytest.mark.parametrize("case", ELSEWHERE, indirect=True)
+def test_damaged_data_is_told_and_stops_nothing_else(slot, source, others):
+    """Section 4.1: data of another shape is a damaged slot, whatever was changed; a good slot beside it opens."""
+    del others
+    fresh_one = core_config.new_config(QUICK, created=1)
+    middle = len(slot.data) // 2
+    for data in (slot.data[:-1], slot.data + b"x", b"\0", b"{}", slot.data[:middle] + b"\0" + slot.data[middle + 1 :]):
+        damaged = add_slot(fresh_one, replace(slot, data=data), created=2)
+        with pytest.raises(SlotDamagedError):
+            core_config.unlock([sealed(damaged)], source)
+        beside = add_slot(damaged, replace(slot, label="good"), created=2)
+        opened = core_config.unlock([sealed(beside)], source).slot
+        assert opened is not None
+        assert opened.label == "good"
+
+
 def test_a_full_config_takes_no_more():
     """Section 4: at most 64 slots."""
     made = core_config.new_config(QUICK, created=1)
-    slot = KINDS["recovery key"][0]
+    slot = HERE["recovery key"][0]
     for number in range(64):
         made = add_slot(made, replace(slot, label=str(number)), created=2)
     with pytest.raises(UsageError, match="64"):
