@@ -1,7 +1,7 @@
 """The volume config: three lines of text.
 
-Owns: FORMAT.md section 3 and the shape of epochs (section 5); that of slots is in ``slots.py``. Must not know: how
-MAC and checksum are made, which of two copies is used, where they are stored.
+Owns: FORMAT.md section 3 and the shape of epochs (section 5); that of slots is in ``slots.py``, that of the policy in
+``policy.py``. Must not know: how MAC and checksum are made, which of two copies is used, where they are stored.
 
 Rule: a config has exactly one spelling. What does not come out byte for byte when it is written
 again is refused, so two readers never understand two things.
@@ -18,6 +18,7 @@ from typing import Final
 from encfs.errors import FormatError, NewerFormatError
 from encfs.format import base64url, limits
 from encfs.format.canonical import Fields, b64, canonical_json, is_text
+from encfs.format.policy import NO_POLICY, Policy, parse_policy
 from encfs.format.slots import Slot, parse_slot, slot_object
 from encfs.units import DirId, VolumeId
 
@@ -72,6 +73,7 @@ class Config:
     rk_id: bytes
     slots: tuple[Slot, ...]
     epochs: tuple[Epoch, ...]
+    policy: Policy = NO_POLICY
 
     def __post_init__(self) -> None:
         if (
@@ -184,6 +186,7 @@ def parse_config(signed: bytes) -> Config:
         rk_id=fields.base64("rk_id"),
         slots=tuple(parse_slot(Fields(item)) for item in fields.list("slots")),
         epochs=tuple(_parse_epoch(Fields(item)) for item in fields.list("epochs")),
+        policy=parse_policy(fields.object("policy")) if fields.has("policy") else NO_POLICY,
     )
     fields.finish()
     return config
@@ -236,6 +239,7 @@ def _config_object(config: Config) -> dict[str, object]:
             {"epoch": epoch.epoch, "state": "active" if epoch.active else "retired", "wrap": b64(epoch.wrap)}
             for epoch in config.epochs
         ],
+        **({"policy": config.policy.rules()} if config.policy != NO_POLICY else {}),
     }
 
 
