@@ -16,6 +16,7 @@ from encfs.cli import key_making, options, output, terminal
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of, uses_of
 from encfs.cli.secrets import SecretOptions, config_of, secret_options
+from encfs.core.policy import require_recovery
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
 from encfs.format.slots import KdfAlg, Slot, SlotKind
@@ -161,6 +162,8 @@ def remove(*, volume: str, slot: str, yes: bool, as_json: bool, secret: SecretOp
     path = target_of(volume)
     with key_making.opened(path, secret) as keys:
         found = find_slot(keys.config, slot)
+        # Before the question: what is forbidden needs no consent.
+        require_recovery(keys.config.policy, keys.config.slots, [one for one in keys.config.slots if one != found])
         _consent(found, keys, yes=yes)
         keys.remove(found)
         config = keys.config

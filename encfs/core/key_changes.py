@@ -1,6 +1,7 @@
 """Changes of the slots and the policy of an unlocked config: each gives the next config, with a higher ``seq``.
 
-Owns: what a change does to slots, and that none goes below the policy. Must not know: where configs lie, prompts, whether a change is wise.
+Owns: what a change does to slots, and that none goes below the policy. Must not know: where configs lie, prompts,
+whether a change is wise.
 """
 
 from __future__ import annotations

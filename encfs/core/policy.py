@@ -1,7 +1,7 @@
 """What follows from the policy of a volume: what it forbids, and how its keys stand at a given time.
 
-Owns: each rule of FORMAT.md section 3, in one place. Must not know: the clock, words for people, how hard a passphrase is to
-guess (``encfs.cli.strength``).
+Owns: each rule of FORMAT.md section 3, in one place. Must not know: the clock, words for people, how hard a
+passphrase is to guess (``encfs.cli.strength``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ RECOMMENDED: Final = Policy(
     # SP 800-63B-4: 15 characters where nothing but the passphrase protects; row B48: zxcvbn besides.
     passphrase_characters=15,
     passphrase_score=3,
-    # 45 CFR 164.312(a)(2)(iii): automatic logoff. It names no number; 15 minutes is what SP 800-63B has for its highest level.
+    # 45 CFR 164.312(a)(2)(iii): automatic logoff. It names no number; 15 minutes is that of SP 800-63B for its highest
+    # level.
     idle_seconds=900,
     # Rows B15 and B42: an offline backup of the keys.
     recovery_slots=1,
@@ -106,7 +107,8 @@ class Judgement:
     @property
     def next_due(self) -> Check | None:
         """The one that time breaks first, or has broken longest ago."""
-        return min((check for check in self.checks if check.due is not None), key=lambda check: check.due or 0, default=None)
+        dated = [check for check in self.checks if check.due is not None]
+        return min(dated, key=lambda check: check.due or 0, default=None)
 
 
 def judge(config: Config, now: int) -> Judgement:
@@ -154,7 +156,7 @@ def _aged(rule: str, made: int, days: int, now: int, slot: Slot | None = None) -
 
 
 def idle_seconds(policy: Policy, asked: float | None) -> float | None:
-    """After how many idle seconds a mount is locked: what is asked for, but no later than the policy says; None for never."""
+    """After how many idle seconds a mount is locked: as asked, but no later than the policy says; None for never."""
     return min((limit for limit in (policy.idle_seconds, asked) if limit is not None), default=None)
 
 
@@ -176,7 +178,7 @@ def _costs_enough(policy: Policy, kdf: Kdf) -> bool:
 
 
 def require_recovery(policy: Policy, before: Sequence[Slot], after: Sequence[Slot]) -> None:
-    """Refuse a change that takes away a recovery key that the policy wants. It need not put right what was wrong before.
+    """Refuse a change that takes away a recovery key which the policy wants. What was wrong before may stay so.
 
     Raises:
         PolicyError

@@ -67,6 +67,7 @@ class Policy:
 
 NO_POLICY: Final = Policy()
 
+
 def parse_policy(value: Fields) -> Policy:
     """The rules of a config that has some.
 

@@ -1,4 +1,4 @@
-"""Changing what opens a volume, and the rules for it: the slots and the policy of its config, whether or not it is mounted.
+"""Changing what opens a volume, and the rules for that: slots and policy of its config, whether or not it is mounted.
 
 Owns: the order in which a change is proved, written and read back (FORMAT.md sections 3 and 4). Must not know: what is
 inside a slot, prompts. Files and sessions are not touched; a mount goes on with the keys that it has.
