@@ -165,7 +165,11 @@ def parse_config(raw: bytes) -> Config:
     except (ValueError, RecursionError):
         raise Damaged("config: not JSON") from None
     require(canonical(fields) == parts[2], "config: not canonical JSON")
-    check_fields(fields, CONFIG, "object")
+    optional = {"policy": dict} if isinstance(fields, dict) and "policy" in fields else {}
+    check_fields(fields, CONFIG | optional, "object")
+    if optional:
+        require(fields["policy"], "config: an empty policy")
+        check_fields(fields["policy"], dict.fromkeys(fields["policy"], int), "policy")
     check_fields(fields["features"], dict.fromkeys(("compat", "incompat", "ro_compat"), list), "features")
     for slot in fields["slots"]:
         check_fields(slot, SLOT, "slot")

@@ -92,8 +92,8 @@ def _next_text(judgement: Judgement) -> str:
     check = judgement.next_due
     if check is None or check.due is None:
         return ""
-    verb = "was due" if check.reason is Reason.OVERDUE else "next due"
-    return f": {_subject(check)}, {verb} {output.human_date(check.due)}"
+    verb = "Due since" if check.reason is Reason.OVERDUE else "Next due"
+    return f". {verb} {output.human_date(check.due)}: {_subject(check)}"
 
 
 def _subject(check: Check) -> str:

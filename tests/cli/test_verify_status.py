@@ -103,6 +103,7 @@ def test_status_json(volume):
         "mount": None,
         "last_session": None,
         "rollback": None,
+        "policy": None,
         "config": {
             "volume_id": config.volume_id.hex(),
             "created": config.created,
