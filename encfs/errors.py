@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 26
     READ_ONLY = 27
     ROLLBACK = 28
+    POLICY = 29
     TOKEN = 40
     WRONG_PIN = 41
     INTERRUPTED = 130
@@ -98,6 +99,12 @@ class WeakPassphraseError(CloakfsError):
     """A new passphrase is too easy to guess."""
 
     exit_code = ExitCode.WEAK_PASSPHRASE
+
+
+class PolicyError(CloakfsError):
+    """The policy of the volume forbids it (FORMAT.md section 3)."""
+
+    exit_code = ExitCode.POLICY
 
 
 class ConfigError(CloakfsError):

@@ -60,6 +60,7 @@ CONFIG_LIMIT = (1 << 20) + 256  # 1 MiB of JSON and the two other lines
 CONFIG = {"volume_id": str, "seq": int, "created": int, "suite": str, "cell_size": int, "features": dict}
 CONFIG |= {"min_reader": int, "root_dir_id": str, "rk_id": str, "slots": list, "epochs": list}
 CONFIG |= {"metadata": str}
+OPTIONAL: dict[str, type] = {"policy": dict, "rotations": list}
 ROTATION = {"epoch": int, "reason": str, "started": int, "finished": int, "data": int}
 ROTATION |= {"files": int, "directories": int, "cells": int}
 SLOT = {"id": str, "kind": str, "label": str, "created": int, "kdf": dict, "pub": str, "commit": str}
@@ -169,7 +170,11 @@ def parse_config(raw: bytes) -> Config:
     except (ValueError, RecursionError):
         raise Damaged("config: not JSON") from None
     require(canonical(fields) == parts[2], "config: not canonical JSON")
-    check_fields(fields, CONFIG | ({"rotations": list} if "rotations" in fields else {}), "object")
+    optional = {name: kind for name, kind in OPTIONAL.items() if isinstance(fields, dict) and name in fields}
+    check_fields(fields, CONFIG | optional, "object")
+    if "policy" in optional:
+        require(fields["policy"], "config: an empty policy")
+        check_fields(fields["policy"], dict.fromkeys(fields["policy"], int), "policy")
     check_fields(fields["features"], dict.fromkeys(("compat", "incompat", "ro_compat"), list), "features")
     for slot in fields["slots"]:
         check_fields(slot, SLOT | ({"data": str} if "data" in slot else {}), "slot")

@@ -20,8 +20,9 @@ import click
 from encfs.cli import options, output
 from encfs.core.slots import new_argon2id
 from encfs.crypto.kdf import argon2id
-from encfs.errors import UsageError
+from encfs.errors import PolicyError, UsageError
 from encfs.format.limits import KDF_MEMORY_KIB_MAX, KDF_MEMORY_KIB_MIN, KDF_PASSES_MAX, KDF_PASSES_MIN
+from encfs.format.policy import NO_POLICY, Policy
 from encfs.format.slots import Kdf
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -66,8 +67,21 @@ def _memory_kib(size: int | None) -> int | None:
     return kib
 
 
-def calibrate(*, memory_kib: int | None = None, passes: int | None = None) -> Calibrated:
-    """Choose what is not fixed.
+def require_floor(policy: Policy, *, memory_kib: int | None, passes: int | None) -> None:
+    """Refuse fixed values below the policy of the volume, before anything is asked.
+
+    Raises:
+        PolicyError
+    """
+    if memory_kib is not None and memory_kib < (policy.kdf_memory_kib or 0):
+        least = output.human_size((policy.kdf_memory_kib or 0) * 1024)
+        raise PolicyError(f"--kdf-memory: the policy of this volume wants {least} or more")
+    if passes is not None and passes < (policy.kdf_passes or 0):
+        raise PolicyError(f"--kdf-passes: the policy of this volume wants {policy.kdf_passes} or more")
+
+
+def calibrate(*, memory_kib: int | None = None, passes: int | None = None, policy: Policy = NO_POLICY) -> Calibrated:
+    """Choose what is not fixed, no lower than the policy wants it.
 
     Raises:
         FormatError: a fixed value is outside the limits of the format.
@@ -76,14 +90,15 @@ def calibrate(*, memory_kib: int | None = None, passes: int | None = None) -> Ca
     lanes = min(_LANES_MAX, os.cpu_count() or 1)
     if memory_kib is not None and passes is not None:
         return Calibrated(new_argon2id(memory_kib=memory_kib, passes=passes, lanes=lanes), None)
-    measured_passes = passes or KDF_PASSES_MIN
-    memory = memory_kib or _first_memory(measured_passes, lanes)
+    least_kib, least_passes = policy.kdf_memory_kib or _STEP_KIB, policy.kdf_passes or KDF_PASSES_MIN
+    measured_passes = passes or least_passes
+    memory = memory_kib or max(least_kib, _first_memory(measured_passes, lanes))
     seconds = _measure(memory, measured_passes, lanes)
-    while memory_kib is None and seconds > _LIMIT and memory > _STEP_KIB:
-        memory = max(_STEP_KIB, memory // 2 // _STEP_KIB * _STEP_KIB)
+    while memory_kib is None and seconds > _LIMIT and memory > least_kib:
+        memory = max(least_kib, memory // 2 // _STEP_KIB * _STEP_KIB)
         seconds = _measure(memory, measured_passes, lanes)
     if passes is None:
-        passes = max(KDF_PASSES_MIN, min(KDF_PASSES_MAX, round(measured_passes * _TARGET / seconds)))
+        passes = max(least_passes, min(KDF_PASSES_MAX, round(measured_passes * _TARGET / seconds)))
         seconds *= passes / measured_passes
     return Calibrated(new_argon2id(memory_kib=memory, passes=passes, lanes=lanes), seconds)
 

@@ -16,6 +16,7 @@ from encfs.cli import key_making, key_rotation, options, output, targets, termin
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import cost_text, find_slot, kind_text, open_keys, printable_label, target_of, uses_of
 from encfs.cli.secrets import SecretOptions, config_of, secret_options
+from encfs.core.policy import require_recovery
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
 from encfs.format.epochs import RotationReason
@@ -175,6 +176,8 @@ def remove(
     path = target.volume
     with key_making.opened(path, secret) as keys:
         found = find_slot(keys.config, slot)
+        # Before the question: what is forbidden needs no consent.
+        require_recovery(keys.config.policy, keys.config.slots, [one for one in keys.config.slots if one != found])
         _consent(found, keys, yes=yes)
         others = len(keys.config.slots) > 1
         if others and (rotates or (rotates is None and found.kind in _OF_A_PERSON)):

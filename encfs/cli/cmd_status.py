@@ -16,11 +16,13 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import last_locks, mounts, options, output, progress, swapping, targets
-from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
+from encfs.cli import last_locks, mounts, options, output, policy_view, progress, swapping, targets
+from encfs.cli.secrets import SecretOptions, secret_options, unlock
+from encfs.core.policy import Light
 from encfs.errors import CloakfsError, ExitCode
 from encfs.format.config import Config
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
+from encfs.format.policy import NO_POLICY
 from encfs.format.session import SessionRecord, SessionState
 from encfs.format.slots import Kdf, KdfAlg
 from encfs.memory.swap import Swap, swaps
@@ -63,56 +65,72 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     Without an argument: everything that is mounted by this user, and what was locked without being asked, with the
     reason. No passphrase is needed; the sealed records of a locked volume (how its last session ended) are shown if one
     is given.
+
+    The exit status is 0 where all is well, 1 (amber) where a rule of the policy of a volume is soon due or cannot be
+    told, 2 (red) where one is broken. A volume without a policy is always 0.
     """
     found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
-    volumes = [_describe(target, secret, quick=quick) for target in found]
+    described = [_describe(target, secret, quick=quick) for target in found]
+    volumes = [volume for volume, _ in described]
     known = {volume["volume"] for volume in volumes}
     locked = [] if targets_ else [lock for lock in last_locks.by_themselves() if lock["volume"] not in known]
     swap = swaps()
+    # The numbers are those of other failures too: either way somebody has to look.
+    lights = [standing.judgement.light for _, standing in described if standing is not None]
+    status = ExitCode(max(lights, default=Light.GREEN))
     if as_json:
         output.print_json({"volumes": volumes, "locked": locked, "swap": swapping.report(swap)})
-        return ExitCode.OK
+        return status
     if not volumes:
         output.say("Nothing is mounted.")
-    for position, volume in enumerate(volumes):
+    for position, (volume, standing) in enumerate(described):
         if position:
             output.say()
-        _show(volume)
+        _show(volume, standing)
     for lock in locked:
         output.say(f"Locked: {output.printable(lock['volume'])} at {last_locks.words(lock)}.")
     if volumes:
         _show_swap(swap, volumes)
-    return ExitCode.OK
+    return status
 
 
-def _describe(target: targets.Target, secret: SecretOptions, *, quick: bool) -> dict[str, Any]:
-    """The object for one volume, as docs/json.md has it."""
+def _describe(
+    target: targets.Target, secret: SecretOptions, *, quick: bool
+) -> tuple[dict[str, Any], policy_view.Standing | None]:
+    """The object for one volume, as docs/json.md has it, and how it stands against its policy if it has one."""
     config: dict[str, Any] | None
     sizes: dict[str, Any] | None
     last_lock = None
+    standing: policy_view.Standing | None = None
+    now = int(time.time())
     try:
-        opened = config_of(target.volume)
-        config = _config(opened)
-        last_lock = last_locks.of(opened.volume_id)
+        standing = policy_view.standing(target, now)
+        config = _config(standing.config)
+        last_lock = last_locks.of(standing.config.volume_id)
         sizes = None if quick else _sizes(target.volume)
     except (CloakfsError, OSError):
         if target.mountpoint is None:
             raise
-        config = sizes = None  # The disk is gone, but the mount is still there to be told about.
+        standing = config = sizes = None  # The disk is gone, but the mount is still there to be told about.
     last = rollback = None
     if target.mountpoint is None and secret.given:
         with unlock(target.volume, secret, read_only=True) as volume:
             last, rollback = _session(volume.sessions.records()), volume.rollback
-    return {
+            standing = policy_view.opened(volume.config, now)
+    if standing is not None and standing.config.policy == NO_POLICY:
+        standing = None
+    described = {
         "volume": target.volume,
         "state": _state(target),
         "mount": _mount(target),
         "last_lock": last_lock,
         "last_session": last,
         "rollback": rollback,
+        "policy": None if standing is None else policy_view.as_json(standing),
         "config": config,
         "sizes": sizes,
     }
+    return described, standing
 
 
 def _state(target: targets.Target) -> str:
@@ -148,7 +166,7 @@ def _mount(target: targets.Target) -> dict[str, Any] | None:
     return {key: value for key, value in target.mounted.status.items() if key not in _OF_CONFIG}
 
 
-_OF_CONFIG: Final = frozenset({"volume", "volume_id", "cell_size", "slots"})
+_OF_CONFIG: Final = frozenset({"volume", "volume_id", "cell_size", "config_digest", "slots"})
 
 
 def _session(records: list[SessionRecord]) -> dict[str, Any] | None:
@@ -230,9 +248,11 @@ def _sizes(volume: str) -> dict[str, Any]:
 # -- text ----------------------------------------------------------------------------------------------------
 
 
-def _show(volume: dict[str, Any]) -> None:
+def _show(volume: dict[str, Any], standing: policy_view.Standing | None) -> None:
     output.say(output.bold(output.printable(volume["volume"])))
     rows = _mount_rows(volume)
+    if standing is not None:
+        rows += policy_view.light_rows(standing, volume["volume"])
     config = volume["config"]
     if config is None:
         rows.append(("volume", "its directory cannot be read: is the disk there?"))

@@ -36,6 +36,7 @@ from encfs.crypto import rng
 from encfs.errors import ExitCode, NotEmptyError, UsageError
 from encfs.format.key_file import decode_key_file, encode_key_file
 from encfs.format.limits import KEY_FILE_KEY_SIZE, LABEL_MAX, RECOVERY_KEY_SIZE
+from encfs.format.policy import Policy
 from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
 from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
@@ -62,6 +63,14 @@ class _Wishes:
     @property
     def has_key_file(self) -> bool:
         return self.kind in {SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What the options fix of the derivation."""
+
+    memory_kib: int | None
+    passes: int | None
 
 
 def _new_secret_options(function: _F) -> _F:
@@ -167,7 +176,7 @@ def add(
     """
     path = target_of(volume)
     wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, new_elsewhere, weak=allow_weak)
-    cost = functools.partial(calibration.calibrate, memory_kib=memory_kib, passes=passes)
+    cost = _Cost(memory_kib, passes)
     _check_places(wishes, path)
     if label is None:
         terminal.require("a label for the new slot", hint="Give --label.")
@@ -175,7 +184,7 @@ def add(
     check_label(label)
     with opened(path, secret) as keys:
         _require_new(keys, label)
-        maker = _Maker(wishes, path, label, cost)
+        maker = _Maker(wishes, path, label, cost, keys.config.policy)
         made = maker.make(keys.add)
     _tell(path, made, "is added", maker.unproved, as_json)
     return ExitCode.OK
@@ -214,7 +223,7 @@ def change(
     """
     path = target_of(volume)
     wishes = _wishes(kind, new_passphrase_file, new_key_file, recovery_out, new_elsewhere, weak=allow_weak)
-    cost = functools.partial(calibration.calibrate, memory_kib=memory_kib, passes=passes)
+    cost = _Cost(memory_kib, passes)
     _check_places(wishes, path)
     with opened(path, secret) as keys:
         found = find_slot(keys.config, slot)
@@ -222,7 +231,7 @@ def change(
             raise UsageError(
                 f"the slot {printable_label(found)} opens with a {found.kind}", hint="Say with --kind what it shall be."
             )
-        maker = _Maker(wishes, path, found.label, cost, replaces=True)
+        maker = _Maker(wishes, path, found.label, cost, keys.config.policy, replaces=True)
         made = maker.make(lambda new, proof: keys.change(found, new, proof))
     _tell(path, made, "has a new secret", maker.unproved, as_json)
     return ExitCode.OK
@@ -271,16 +280,11 @@ class _Maker:
     """
 
     def __init__(
-        self,
-        wishes: _Wishes,
-        path: str,
-        label: str,
-        cost: Callable[[], calibration.Calibrated],
-        *,
-        replaces: bool = False,
+        self, wishes: _Wishes, path: str, label: str, cost: _Cost, policy: Policy, *, replaces: bool = False
     ) -> None:
         self._wishes = wishes
         self._cost = cost
+        self._policy = policy
         self._path = path
         self._label = label
         self._replaces = replaces
@@ -321,8 +325,13 @@ class _Maker:
         wishes = self._wishes
         if not wishes.has_passphrase:
             return b""
+        calibration.require_floor(self._policy, memory_kib=self._cost.memory_kib, passes=self._cost.passes)
         wanted = new_passphrase.Wanted(
-            volume=self._path, label=self._label, secret=wishes.passphrase, allow_weak=wishes.allow_weak
+            volume=self._path,
+            label=self._label,
+            secret=wishes.passphrase,
+            allow_weak=wishes.allow_weak,
+            policy=self._policy,
         )
         if wanted.secret.asks:
             terminal.require("the new passphrase", hint="Give --new-passphrase-file.")
@@ -357,7 +366,8 @@ class _Maker:
         if not self._wishes.has_passphrase:
             return Kdf(KdfAlg.NONE)
         with progress.activity("Measuring this machine, to make guessing slow"):
-            return self._cost().kdf
+            cost = self._cost
+            return calibration.calibrate(memory_kib=cost.memory_kib, passes=cost.passes, policy=self._policy).kdf
 
 
 def _write_new(path: str, content: bytes) -> None:

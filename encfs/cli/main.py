@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "lock": "Unmount, write everything to the disk, drop the keys.",
     "status": "Tell what is mounted, and what a volume is made of.",
     "key": "Show, add, change and remove what opens a volume.",
+    "policy": "Show and set the rules for the keys of a volume.",
     "cat": "Write one file of a volume to standard output.",
     "export": "Copy files out of a volume, without a mount.",
     "accept": "Take older state, such as a restored backup, on purpose.",
@@ -45,8 +46,8 @@ _COMMANDS: Final = {
 
 EXIT_CODES: Final = {
     ExitCode.OK: "done",
-    ExitCode.FAILURE: "something else went wrong; the message says what",
-    ExitCode.USAGE: "the command line makes no sense",
+    ExitCode.FAILURE: "something else went wrong; the message says what (status: amber)",
+    ExitCode.USAGE: "the command line makes no sense (status: red)",
     ExitCode.FINDINGS: "verify or checkpoint found something wrong",
     ExitCode.WRONG_SECRET: "wrong passphrase, recovery key or other secret",
     ExitCode.CONFIG_DAMAGED: "both copies of the volume's config are damaged",
@@ -67,6 +68,7 @@ EXIT_CODES: Final = {
     ExitCode.NOT_FOUND: "no such path in the volume",
     ExitCode.READ_ONLY: "a change was asked of a read-only volume",
     ExitCode.ROLLBACK: "the volume is older than what this machine has seen of it",
+    ExitCode.POLICY: "the policy of the volume forbids it",
     ExitCode.TOKEN: "a token, its key or its library is missing or fails",
     ExitCode.WRONG_PIN: "the PIN of a token is wrong; the token counts such tries",
     ExitCode.INTERRUPTED: "Ctrl-C",

@@ -14,6 +14,7 @@ from encfs.cli import output, strength, terminal
 from encfs.cli.secrets import SecretOptions, passphrase_from_options
 from encfs.core.slots import passphrase_bytes
 from encfs.errors import UsageError, WeakPassphraseError
+from encfs.format.policy import NO_POLICY, Policy
 
 _TRIES: Final = 3
 
@@ -26,12 +27,14 @@ class Wanted:
         volume, label: what a passphrase must not be made of.
         secret: where it comes from, if not from a person.
         allow_weak: whether one that is easy to guess is taken, with a warning.
+        policy: of the volume; it counts whatever ``allow_weak`` says.
     """
 
     volume: str
     label: str
     secret: SecretOptions = field(repr=False)
     allow_weak: bool
+    policy: Policy = NO_POLICY
 
 
 def choose(wanted: Wanted) -> bytes:
@@ -71,6 +74,7 @@ def _typed_twice(wanted: Wanted) -> bytes:
 
 def _check_strength(secret: bytes, wanted: Wanted, warn: Callable[[str], None]) -> None:
     about = [os.path.basename(os.path.abspath(wanted.volume)), wanted.label, os.environ.get("USER", "")]
+    strength.check_policy(secret, wanted.policy, about=about)
     try:
         strength.check(secret, about=about)
     except WeakPassphraseError as exc:

@@ -18,6 +18,7 @@ from typing import Final
 
 import click
 
+_YEAR_10000: Final = 253_402_214_400
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -87,6 +88,11 @@ def human_time(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, OSError, ValueError):
         return "an impossible time"
+
+
+def human_date(seconds: float) -> str:
+    """The day of a point in time, in the local zone."""
+    return human_time(seconds).partition(" ")[0] if 0 <= seconds < _YEAR_10000 else "no day that a calendar has"
 
 
 def print_table(rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:

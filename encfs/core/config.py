@@ -128,6 +128,16 @@ def read_copy(raw: bytes) -> Config:
     return _read(raw).config
 
 
+def digest_of(raw: bytes) -> bytes:
+    """:attr:`UnlockedConfig.digest` of one copy: the same for the same config, whoever vouches for it.
+
+    Raises:
+        ConfigDamagedError, NewerFormatError: as :func:`read_copy`.
+    """
+    copy = _read(raw)
+    return suite_named(copy.config.suite).digest(copy.signed + copy.mac)
+
+
 def unlock(copies: Sequence[bytes], source: UnlockSource) -> UnlockedConfig:
     """Open the volume with the first copy, in order of falling ``seq``, that unlocks with a right MAC.
 

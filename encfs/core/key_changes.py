@@ -1,7 +1,7 @@
 """Changes of an unlocked config: each gives the next one, with a higher ``seq``.
 
-Owns: what a change does to slots, the root key and epochs. Must not know: where configs lie, prompts, whether a change
-is wise, what is sealed under the keys.
+Owns: what a change does to slots, the policy, the root key and epochs, and that no slot goes below the policy. Must not
+know: where configs lie, prompts, whether a change is wise, what is sealed under the keys.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from encfs.core import policy as core_policy
 from encfs.core.config import UnlockedConfig
 from encfs.core.keys import unwrap_epoch, unwrap_metadata, wrap_epoch, wrap_metadata
 from encfs.core.slots import make_slot, open_authenticator, seal_authenticator, seal_root_key
@@ -18,6 +19,7 @@ from encfs.errors import UsageError
 from encfs.format import limits
 from encfs.format.config import Config
 from encfs.format.epochs import Epoch, Rotation, RotationReason
+from encfs.format.policy import Policy
 from encfs.format.slots import Slot
 
 
@@ -26,6 +28,7 @@ def add_slot(unlocked: UnlockedConfig, new: NewSlot, *, created: int) -> Unlocke
 
     Raises:
         UsageError: there are as many as there can be.
+        PolicyError: the derivation costs less than the policy wants.
         FormatError: the label or data is too long, or the derivation does not fit the kind.
         MemoryShortError: the derivation needs more memory than is free.
     """
@@ -39,6 +42,7 @@ def change_slot(unlocked: UnlockedConfig, slot: Slot, new: NewSlot, *, created: 
     """With ``slot`` replaced in its place by one that is made anew, of which nothing of the old one opens.
 
     Raises:
+        PolicyError: too few recovery keys would be left, or as :func:`add_slot`.
         FormatError, MemoryShortError: as :func:`add_slot`.
     """
     made = _made(unlocked, new, created)
@@ -151,8 +155,15 @@ def end_rotation(config: Config, *, files: int, directories: int, cells: int, no
     )
 
 
+def set_policy(unlocked: UnlockedConfig, policy: Policy) -> UnlockedConfig:
+    """With other rules. What they say of slots that are there is not asked: status shows it."""
+    config = replace(unlocked.config, policy=policy, seq=unlocked.config.seq + 1)
+    return replace(unlocked, config=config, digest=b"", slot=None)
+
+
 def _made(unlocked: UnlockedConfig, new: NewSlot, created: int) -> Slot:
     config = unlocked.config
+    core_policy.require_cost(config.policy, new.kdf)
     return make_slot(
         unlocked.ring.suite,
         volume_id=config.volume_id,
@@ -168,5 +179,6 @@ def _made(unlocked: UnlockedConfig, new: NewSlot, created: int) -> Slot:
 
 
 def _with(unlocked: UnlockedConfig, slots: Sequence[Slot]) -> UnlockedConfig:
+    core_policy.require_recovery(unlocked.config.policy, unlocked.config.slots, slots)
     config = replace(unlocked.config, slots=tuple(slots), seq=unlocked.config.seq + 1)
     return replace(unlocked, config=config, digest=b"", slot=None)

@@ -42,6 +42,10 @@ class Fields:
     def has(self, name: str) -> bool:
         return name in self._values
 
+    def names(self) -> Sequence[str]:
+        """Of all fields: for objects that may have some which this version does not know."""
+        return tuple(self._values)
+
     def integer(self, name: str) -> int:
         return self._take(name, int)
 

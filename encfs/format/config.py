@@ -1,7 +1,7 @@
 """The volume config: three lines of text.
 
-Owns: FORMAT.md section 3; the shape of slots is in ``slots.py``, that of epochs in ``epochs.py``. Must not know: how
-MAC and checksum are made, which of two copies is used, where they are stored.
+Owns: FORMAT.md section 3; the shape of slots is in ``slots.py``, that of epochs in ``epochs.py``, that of the policy in
+``policy.py``. Must not know: how MAC and checksum are made, which of two copies is used, where they are stored.
 
 Rule: a config has exactly one spelling. What does not come out byte for byte when it is written
 again is refused, so two readers never understand two things.
@@ -19,6 +19,7 @@ from encfs.errors import FormatError, NewerFormatError
 from encfs.format import base64url, limits
 from encfs.format.canonical import Fields, b64, canonical_json, is_text
 from encfs.format.epochs import Epoch, Rotation, epoch_object, parse_epoch, parse_rotation, rotation_object
+from encfs.format.policy import NO_POLICY, Policy, parse_policy
 from encfs.format.slots import Slot, parse_slot, slot_object
 from encfs.units import DirId, VolumeId
 
@@ -58,6 +59,7 @@ class Config:
     epochs: tuple[Epoch, ...]
     metadata: bytes = field(repr=False)
     rotations: tuple[Rotation, ...] = ()
+    policy: Policy = NO_POLICY
 
     def __post_init__(self) -> None:
         if (
@@ -194,6 +196,7 @@ def parse_config(signed: bytes) -> Config:
         epochs=tuple(parse_epoch(Fields(item)) for item in fields.list("epochs")),
         metadata=fields.base64("metadata"),
         rotations=_parse_rotations(fields),
+        policy=parse_policy(fields.object("policy")) if fields.has("policy") else NO_POLICY,
     )
     fields.finish()
     return config
@@ -245,6 +248,7 @@ def _config_object(config: Config) -> dict[str, object]:
         "epochs": [epoch_object(epoch) for epoch in config.epochs],
         "metadata": b64(config.metadata),
         **({"rotations": [rotation_object(one) for one in config.rotations]} if config.rotations else {}),
+        **({"policy": config.policy.rules()} if config.policy != NO_POLICY else {}),
     }
 
 

@@ -276,6 +276,7 @@ class MountServer:
             "read_only": volume.ctx.read_only,
             "allow_other": options.allow_other,
             "cell_size": volume.config.cell_size,
+            "config_digest": volume.config_digest.hex(),
             "slots": [
                 {"id": slot.id.hex(), "kind": str(slot.kind), "label": slot.label} for slot in volume.config.slots
             ],

@@ -1,4 +1,4 @@
-"""Changing what opens a volume: the slots of its config, whether or not it is mounted.
+"""Changing what opens a volume, and the rules for that: slots and policy of its config, whether or not it is mounted.
 
 Owns: the order in which a change is proved, written and read back (FORMAT.md sections 3 and 4). Must not know: what is
 inside a slot, prompts. Files and sessions are not touched; a mount goes on with the keys that it has.
@@ -20,6 +20,7 @@ from encfs.errors import UsageError, VolumeInUseError
 from encfs.format.config import Config
 from encfs.format.epochs import RotationReason
 from encfs.format.limits import DEFAULT_CELL_SIZE
+from encfs.format.policy import Policy
 from encfs.format.slots import Slot
 from encfs.store.base import Store
 from encfs.volume.skeleton import open_root, read_copies, write_config_proved
@@ -93,6 +94,7 @@ class Keys:
 
         Raises:
             UsageError: there can be no more slots, or the label is another slot's.
+            PolicyError: the policy of the volume forbids it.
             UnlockError: ``proof`` does not open it; nothing was changed.
             LowerIOError, OSError: it could not be written; the config is as it was, or as it shall be.
         """
@@ -123,6 +125,7 @@ class Keys:
         """Take it away. Without its last slot nothing ever opens the volume again.
 
         Raises:
+            PolicyError: too few recovery keys would be left.
             LowerIOError, OSError: as :meth:`add`.
         """
         self._write(key_changes.remove_slot(self._unlocked, slot), None)
@@ -170,6 +173,14 @@ class Keys:
     def root_key(self) -> bytes:
         """For opening the volume itself: :meth:`~encfs.volume.volume.Volume.unlock_with_root_key`."""
         return self._unlocked.root_key
+
+    def set_policy(self, policy: Policy) -> None:
+        """Set other rules; those that are not in ``policy`` are gone.
+
+        Raises:
+            LowerIOError, OSError: as :meth:`add`.
+        """
+        self._write(key_changes.set_policy(self._unlocked, policy), None)
 
     def _require_free(self, label: str) -> None:
         if any(one.label == label for one in self.config.slots):

@@ -85,21 +85,30 @@ def read_config(path: bytes) -> Config:
     Raises:
         NotAVolumeError, ConfigDamagedError, NewerFormatError, OSError.
     """
+    return read_config_and_digest(path)[0]
+
+
+def read_config_and_digest(path: bytes) -> tuple[Config, bytes]:
+    """:func:`read_config`, and the digest by which whoever has opened that config knows it again.
+
+    Raises:
+        NotAVolumeError, ConfigDamagedError, NewerFormatError, OSError.
+    """
     store, fd = open_root(path)
     try:
         copies = read_copies(store, fd)
     finally:
         os.close(fd)
     failure: ConfigError | None = None
-    found: list[Config] = []
+    found: list[tuple[Config, bytes]] = []
     for raw in copies:
         try:
-            found.append(core_config.read_copy(raw))
+            found.append((core_config.read_copy(raw), core_config.digest_of(raw)))
         except ConfigError as exc:
             failure = failure or exc
     if not found and failure is not None:
         raise failure
-    return max(found, key=lambda config: config.seq)
+    return max(found, key=lambda one: one[0].seq)
 
 
 def create_volume(
