@@ -313,6 +313,8 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
         ("open files", str(mount["open_files"])),
     ]
     rows += _self_locking_rows(mount)
+    if rotation := mount.get("rotation"):
+        rows.append(("new keys", _rotation_text(rotation)))
     recovery = mount.get("recovery")
     if recovery:
         rows.append(("recovered", recovery_text(recovery)))
@@ -324,6 +326,14 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
         events = output.plural(mount["integrity_events"], "integrity event")
         rows.append(("ATTENTION", f"{events} since the mount: run cloakfs verify {where}"))
     return rows
+
+
+def _rotation_text(rotation: dict[str, Any]) -> str:
+    """How far a rotation is."""
+    progress = rotation["progress"]
+    what = "files are encrypted anew" if rotation["data"] else "being sealed under them"
+    far = "" if progress is None else f": {progress['files']:,} of {progress['total_files']:,} entries"
+    return f"epoch {rotation['epoch']}, {what}{far}"
 
 
 def _self_locking_rows(mount: dict[str, Any]) -> list[tuple[str, str]]:

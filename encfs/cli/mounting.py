@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -17,7 +17,9 @@ from encfs.cli import control, last_locks, mounts, output, swapping, targets
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
+from encfs.core.policy import idle_seconds
 from encfs.errors import MountpointError, NoFuseError, VolumeInUseError
+from encfs.format.policy import Policy
 from encfs.host.locks import HostLocks
 from encfs.locking import IdleRule
 from encfs.memory import process
@@ -96,11 +98,20 @@ def mount(request: MountRequest) -> dict[str, Any]:
         raise
     # From here on the volume belongs to the daemon, which closes it also when mounting fails.
     locks = HostLocks(config.volume_id, volume)
+    options = replace(options, idle=_idle(opened.config.policy, request.idle))
     daemon.start(opened, options, foreground=request.foreground, locks=locks)
     if request.foreground:
         return {}
     status: dict[str, Any] = control.status(runtime.socket_path(config.volume_id))
     return {**status, "last_lock": last}
+
+
+def _idle(policy: Policy, asked: IdleRule | None) -> IdleRule | None:
+    """When the mount locks because nobody uses it: as asked, but no later than the policy of the volume says."""
+    seconds = idle_seconds(policy, None if asked is None else asked.seconds)
+    if seconds is None:
+        return None
+    return IdleRule(seconds) if asked is None else replace(asked, seconds=seconds)
 
 
 def tell(status: dict[str, Any]) -> None:

@@ -243,3 +243,15 @@ def test_of_a_mounted_volume(mounted: MountedVolume) -> None:
     status = run("status", "--quick", mounted.path)
     assert (status.code, "the config was changed since the mount" in status.out) == (0, True)
     assert (mounted.path / "a.txt").read_text() == "Dear colleague\n"
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [((), 3600), (("--idle", "2h"), 3600), (("--idle", "15m"), 900)])
+def test_a_mount_is_idle_no_longer_than_the_policy_says(
+    mounted: MountedVolume, asked: tuple[str, ...], seconds: int
+) -> None:
+    """FORMAT.md section 3, ``idle_seconds``: without being asked, and whatever longer time is asked for."""
+    secret = ("--passphrase-file", mounted.secret_file)
+    assert run("policy", mounted.path, "--idle", "1h", *secret).code == 0
+    assert run("lock", mounted.path).code == 0
+    status = run("mount", mounted.lower, mounted.path, *asked, *secret, "--log", mounted.log, "--json").json["mount"]
+    assert status["idle"]["seconds"] == seconds
