@@ -75,8 +75,9 @@ def printable(pdf: FPDF, text: str, what: str) -> str:
         UsageError: it has a letter that would not come out right.
     """
     composed = unicodedata.normalize("NFC", text)
+    known = [font.cmap for font in _ours(pdf) if font.fontkey.startswith(TEXT.lower())]
     for letter in composed:
-        if not all(ord(letter) in font.cmap for font in _ours(pdf)) or not _stands_alone(letter):
+        if not all(ord(letter) in cmap for cmap in known) or not _stands_alone(letter):
             raise UsageError(
                 f"{what} has a character that cannot be printed on a sheet: U+{ord(letter):04X}",
                 hint="Latin, Greek and Cyrillic letters can be printed, digits, and common signs.",

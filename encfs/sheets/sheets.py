@@ -15,6 +15,7 @@ from encfs.units import VolumeId
 
 _INSTALL: Final = "On a Linux computer that you trust, unpack cloakfs, and in its folder run:"
 _OPEN: Final = "Open the volume, with its folder in place of VOLUME and an empty one in place of MOUNTPOINT, and type"
+_NO_PHONE: Final = "never with a telephone"
 _RENEW: Final = "Then replace what was lost, and print new sheets, as this one has been seen:"
 
 
@@ -45,7 +46,7 @@ def recovery_sheet(key: bytes, *, volume: str, volume_id: VolumeId, custodian: s
             [
                 (_INSTALL, "tools/setup"),
                 (
-                    f"{_OPEN} the {GROUPS} groups in their order (or scan the code); small letters will do:",
+                    f"{_OPEN} the {GROUPS} groups in their order (or scan the code, {_NO_PHONE}):",
                     "tools/cloakfs mount VOLUME MOUNTPOINT --recovery",
                 ),
                 (_RENEW, "tools/cloakfs key add VOLUME --recovery"),
@@ -88,7 +89,7 @@ def share_sheet(share: Share, *, volume: str, volume_id: VolumeId, holder: str, 
             [
                 (_INSTALL, "tools/setup"),
                 (
-                    f"{_OPEN} the {WORDS} words of each of {k} shares, in any order of the shares (or scan the codes):",
+                    f"{_OPEN} the {WORDS} words of each of {k} shares, in any order (or scan the codes, {_NO_PHONE}):",
                     "tools/cloakfs mount VOLUME MOUNTPOINT --shares",
                 ),
                 (_RENEW, "tools/cloakfs key add VOLUME --shares"),
