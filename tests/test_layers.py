@@ -73,16 +73,15 @@ LAYERS: dict[str, Layer] = {
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
     # Paper: made of what cli gives it, and given back as bytes.
-    "sheets": Layer(
-        ours=BASE | {"format"}, foreign=frozenset({"fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"})
-    ),
+    "sheets": Layer(ours=BASE | {"format"}, foreign=frozenset({"fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"})),
     "fuse": Layer(
         ours=BASE | {"runtime", "locking", "format", "memory", "volume"},
         foreign=frozenset({"jeepney", "pyfuse3", "trio"}),
     ),
     "cli": Layer(
         ours=BASE
-        | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "kinds", "volume", "host", "bench", "sheets"},
+        | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "kinds", "volume", "host"}
+        | {"bench", "sheets"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

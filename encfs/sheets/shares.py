@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from shamir_mnemonic.share import Share as Decoded  # type: ignore[import-untyped]
 
 WORDS: Final = 33
-SHARES_MAX: Final = 16
 _UNIQUE_PREFIX: Final = 4  # letters, by which SLIP-39 tells its words apart
 _BETWEEN_WORDS: Final = re.compile(r"[\W\d_]+")
 _COMPARE: Final = "Compare them with the sheet, by their numbers."
@@ -54,10 +53,16 @@ class Share:
         return " ".join(self.words)
 
 
-def split(secret: bytes, threshold: int, count: int) -> list[Share]:
+def split(secret: bytes, threshold: int, count: int, *, taken: Collection[int] = ()) -> list[Share]:
     """Split a key of 32 random bytes into ``count`` shares, of which any ``threshold`` give it back.
 
     Every share is tried before any is given out.
+
+    Args:
+        secret: the key.
+        threshold: how many shares give it back.
+        count: how many there are.
+        taken: set ids that the new set must not have.
 
     Raises:
         UsageError: these numbers make no sense.
@@ -66,13 +71,22 @@ def split(secret: bytes, threshold: int, count: int) -> list[Share]:
     """
     if len(secret) != limits.RECOVERY_KEY_SIZE:
         raise AssertionError("internal error: what is split is 32 bytes")
-    if threshold < 2:
+    if threshold < limits.SHARES_THRESHOLD_MIN:
         hint = "Ask for 2 or more; a key that opens alone is a recovery key (cloakfs key recovery)."
         raise UsageError("each share would open the volume alone", hint=hint)
-    if not threshold <= count <= SHARES_MAX:
-        hint = f"Make {threshold} to {SHARES_MAX} shares." if threshold <= SHARES_MAX else ""
-        raise UsageError(f"{threshold} of {count} shares cannot be made; {SHARES_MAX} are the most", hint=hint)
+    most = limits.SHARES_MAX
+    if not threshold <= count <= most:
+        hint = f"Make {threshold} to {most} shares." if threshold <= most else ""
+        raise UsageError(f"{threshold} of {count} shares cannot be made; {most} are the most", hint=hint)
     parts.check()
+    shares = _split(secret, threshold, count)
+    while shares[0].set_id in taken:
+        shares = _split(secret, threshold, count)
+    _prove(shares, secret)
+    return shares
+
+
+def _split(secret: bytes, threshold: int, count: int) -> list[Share]:
     from shamir_mnemonic import generate_mnemonics  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional part
 
     [texts] = generate_mnemonics(1, [(threshold, count)], secret, iteration_exponent=0)
@@ -88,7 +102,6 @@ def split(secret: bytes, threshold: int, count: int) -> list[Share]:
                 words=tuple(text.split()),
             )
         )
-    _prove(shares, secret)
     return shares
 
 
@@ -161,7 +174,7 @@ class Collector:
             UsageError: there are not enough shares, or they are right but do not belong together.
         """
         if self.missing != 0:
-            needed = "shares are" if self.missing is None else f"{self.missing} more of the shares are"
+            needed = {None: "shares are", 1: "1 more share is"}.get(self.missing, f"{self.missing} more shares are")
             raise UsageError(f"{needed} needed", hint="Give them one after the other, in any order.")
         from shamir_mnemonic import MnemonicError, combine_mnemonics  # noqa: PLC0415 - an optional part
 
@@ -187,7 +200,7 @@ def nearest_words(text: str) -> Mapping[int, tuple[str, ...]]:
     parts.check()
     from shamir_mnemonic.wordlist import WORDLIST  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional part
 
-    words = _words(text)
+    words = words_in(text)
     found = {}
     for number in _unknown(words):
         word = words[number - 1]
@@ -197,7 +210,8 @@ def nearest_words(text: str) -> Mapping[int, tuple[str, ...]]:
     return found
 
 
-def _words(text: str) -> list[str]:
+def words_in(text: str) -> list[str]:
+    """The words of what somebody typed or copied: letters count, numbers and punctuation do not."""
     return [word for word in _BETWEEN_WORDS.split(text.lower()) if word]
 
 
@@ -218,7 +232,7 @@ def _decode(text: str) -> Decoded:
     from shamir_mnemonic import MnemonicError  # noqa: PLC0415 - an optional part
     from shamir_mnemonic import Share as SlipShare  # noqa: PLC0415
 
-    words = _words(text)
+    words = words_in(text)
     if unknown := _unknown(words):
         which = f"word {unknown[0]} is" if len(unknown) == 1 else f"words {_listed(unknown)} are"
         raise UsageError(f"{which} not in the list of words that shares are made of", hint=_COMPARE)

@@ -16,7 +16,7 @@ from encfs.units import VolumeId
 _INSTALL: Final = "On a Linux computer that you trust, unpack cloakfs, and in its folder run:"
 _OPEN: Final = "Open the volume, with its folder in place of VOLUME and an empty one in place of MOUNTPOINT, and type"
 _NO_PHONE: Final = "never with a telephone"
-_RENEW: Final = "Then replace what was lost, and print new sheets, as this one has been seen:"
+_RENEW: Final = "Then add a passphrase, and renew this sheet (tools/cloakfs status VOLUME tells how):"
 
 
 def recovery_sheet(key: bytes, *, volume: str, volume_id: VolumeId, custodian: str, day: date) -> bytes:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from shamir_mnemonic.wordlist import WORDLIST
 
 from encfs.errors import CloakfsError, UsageError
-from encfs.sheets.shares import SHARES_MAX, WORDS, Collector, nearest_words, split
+from encfs.format.limits import SHARES_MAX
+from encfs.sheets.shares import WORDS, Collector, nearest_words, split
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "slip39.json").read_text(encoding="utf-8"))
 OURS = VECTORS["ours"]
