@@ -72,13 +72,16 @@ LAYERS: dict[str, Layer] = {
     "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
+    # Paper: made of what cli gives it, and given back as bytes.
+    "sheets": Layer(ours=BASE | {"format"}, foreign=frozenset({"fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"})),
     "fuse": Layer(
         ours=BASE | {"runtime", "locking", "format", "memory", "volume"},
         foreign=frozenset({"jeepney", "pyfuse3", "trio"}),
     ),
     "cli": Layer(
         ours=BASE
-        | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "kinds", "volume", "host", "bench"},
+        | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "kinds", "volume", "host"}
+        | {"bench", "sheets"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs
@@ -195,6 +198,15 @@ def test_a_mount_loads_nothing_that_draws():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+def test_sheets_are_loaded_without_what_makes_them():
+    """What prints and splits is an optional part, and is imported by who prints or splits."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['fpdf', 'pymupdf_fonts', 'segno', 'shamir_mnemonic']))\n"
+        "import encfs.sheets.sheets, encfs.sheets.shares\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_the_command_loads_without_fuse():
     """Loading the command line, and asking it for help, works where pyfuse3 and trio are not installed."""
     script = (
@@ -247,6 +259,10 @@ FORBIDDEN = [
     ("encfs.errors", "import encfs.units"),
     ("encfs.units", "import os"),
     ("encfs", "import sys"),
+    ("encfs.sheets.x", "from encfs.core.slots import unlock"),
+    ("encfs.sheets.x", "import encfs.volume"),
+    ("encfs.sheets.x", "import secrets"),
+    ("encfs.cli.x", "def f():\n    import shamir_mnemonic"),
     ("encfs.audit.x", "import os"),
     ("encfs.core.x", "import tests.support"),
 ]

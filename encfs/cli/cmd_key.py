@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import key_making, key_rotation, options, output, targets, terminal
+from encfs.cli import break_glass, key_making, key_rotation, key_sheets, options, output, targets, terminal
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import cost_text, find_slot, kind_text, open_keys, printable_label, target_of, uses_of
-from encfs.cli.secrets import SecretOptions, config_of, secret_options
+from encfs.cli.secrets import SecretOptions, config_of, secret_options, try_sources
 from encfs.core.policy import require_recovery
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode
@@ -94,7 +94,7 @@ cloakfs key test ~/practice.vault --key-file /media/stick/anna.key""",
 def test(*, volume: str, as_json: bool, secret: SecretOptions) -> ExitCode:
     """Say which slot of VOLUME a passphrase or key opens, and how long that takes here.
 
-    Nothing is mounted and nothing is changed. Try your recovery key with it once a year.
+    Nothing is mounted, changed or remembered. Try your recovery key with it once a year.
     """
     path = target_of(volume)
     taken = 0.0
@@ -106,7 +106,7 @@ def test(*, volume: str, as_json: bool, secret: SecretOptions) -> ExitCode:
         taken = time.perf_counter() - started
         return keys
 
-    with key_making.opened(path, secret, timed) as keys:
+    with try_sources(path, secret, timed) as keys:
         slot = keys.opened_with
     outgrown = slot.kdf.alg is KdfAlg.ARGON2ID and taken < _OUTGROWN
     if as_json:
@@ -204,11 +204,12 @@ def _consent(slot: Slot, keys: Keys, *, yes: bool) -> None:
     if yes:
         return
     others = [one for one in keys.config.slots if one.id != slot.id]
-    recoveries = [one for one in others if one.kind == SlotKind.RECOVERY]
+    in_reserve = any(one.kind in break_glass.KINDS for one in others)
     if not others:
         warning, word = "It is the last slot: after that nothing opens the volume, ever.", _DESTROY
-    elif slot.kind == SlotKind.RECOVERY and not recoveries:
-        warning, word = "It is the last recovery key: a forgotten passphrase is then the loss of everything.", _REMOVE
+    elif slot.kind in break_glass.KINDS and not in_reserve:
+        what = "set of shares" if slot.kind == SlotKind.SHARES else "recovery key"
+        warning, word = f"It is the last {what}: a forgotten passphrase is then the loss of everything.", _REMOVE
     else:
         warning, word = "", "yes"
     terminal.require("your consent", hint="In scripts give --yes.")
@@ -225,5 +226,6 @@ def _tell(path: str, slots: tuple[Slot, ...], text: str, json_wanted: bool) -> N
         output.say(text)
 
 
-for _one in (list_slots, key_making.add, key_making.change, rename, remove, key_rotation.rotate, test):
+_MAKING: Final = (key_making.add, key_making.change, key_sheets.recovery, key_sheets.shares)
+for _one in (list_slots, *_MAKING, rename, remove, key_rotation.rotate, test):
     command.add_command(_one)

@@ -68,7 +68,7 @@ def command(
     )
     status = mounting.mount(request)
     if as_json and not foreground:
-        output.print_json({"mount": status})
+        output.print_json({"mount": status, "break_glass": mounting.break_glass_uses(status)})
     elif not foreground:
         mounting.tell(status)
     return ExitCode.OK

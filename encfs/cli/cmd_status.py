@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import last_locks, mounts, options, output, policy_view, progress, swapping, targets
+from encfs.cli import break_glass, last_locks, mounts, options, output, policy_view, progress, swapping, targets
 from encfs.cli.secrets import SecretOptions, secret_options, unlock
 from encfs.core.policy import Light
 from encfs.errors import CloakfsError, ExitCode
@@ -101,17 +101,18 @@ def _describe(
     config: dict[str, Any] | None
     sizes: dict[str, Any] | None
     last_lock = None
+    used: list[dict[str, Any]] | None
     standing: policy_view.Standing | None = None
     now = int(time.time())
     try:
         standing = policy_view.standing(target, now)
-        config = _config(standing.config)
+        config, used = _config(standing.config), break_glass.uses(standing.config)
         last_lock = last_locks.of(standing.config.volume_id)
         sizes = None if quick else _sizes(target.volume)
     except (CloakfsError, OSError):
         if target.mountpoint is None:
             raise
-        standing = config = sizes = None  # The disk is gone, but the mount is still there to be told about.
+        standing = config = sizes = used = None  # The disk is gone, but the mount is still there to be told about.
     last = rollback = None
     if target.mountpoint is None and secret.given:
         with unlock(target.volume, secret, read_only=True) as volume:
@@ -126,6 +127,7 @@ def _describe(
         "last_lock": last_lock,
         "last_session": last,
         "rollback": rollback,
+        "break_glass": used,
         "policy": None if standing is None else policy_view.as_json(standing),
         "config": config,
         "sizes": sizes,
@@ -257,6 +259,7 @@ def _show(volume: dict[str, Any], standing: policy_view.Standing | None) -> None
     if config is None:
         rows.append(("volume", "its directory cannot be read: is the disk there?"))
     else:
+        rows += [("ATTENTION", text) for text in break_glass.texts(volume["volume"], volume["break_glass"])]
         rows += _config_rows(config)
     sizes = volume["sizes"]
     if sizes is not None:

@@ -28,12 +28,13 @@ from encfs.cli import (
     terminal,
 )
 from encfs.cli.key_slots import as_json as slot_json
-from encfs.cli.key_slots import cost_text, find_slot, open_keys, printable_label, target_of
+from encfs.cli.key_slots import cost_text, find_slot, note_use, open_keys, printable_label, target_of
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.core.slots import SlotSecret
 from encfs.core.sources import KnownSecret, NewSlot, UnlockSource
 from encfs.crypto import rng
-from encfs.errors import ExitCode, NotEmptyError, UsageError
+from encfs.errors import ExitCode, FormatError, MemoryShortError, NotEmptyError, UnlockError, UsageError
+from encfs.format.config import Config
 from encfs.format.key_file import decode_key_file, encode_key_file
 from encfs.format.limits import KEY_FILE_KEY_SIZE, LABEL_MAX, RECOVERY_KEY_SIZE
 from encfs.format.policy import Policy
@@ -42,7 +43,7 @@ from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_KINDS: Final = [*map(str, SlotKind), *KINDS]
+_KINDS: Final = [*(str(kind) for kind in SlotKind if kind is not SlotKind.SHARES), *KINDS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +134,15 @@ def check_label(label: str) -> None:
         raise UsageError(f"a label has 1 to {LABEL_MAX} characters, and no control characters")
 
 
-def opened(path: str, secret: SecretOptions, attempt: Callable[[UnlockSource], Keys] | None = None) -> Keys:
-    """The slots of a volume, opened with the secret from the options or the prompt.
+def opened(path: str, secret: SecretOptions) -> Keys:
+    """The slots of a volume, opened with the secret from the options or the prompt, which this host remembers.
 
     Raises:
         UnlockError, ConfigError, UsageError, VolumeInUseError, MemoryShortError, OSError.
     """
-    return secrets.try_sources(path, secret, attempt or (lambda source: open_keys(path, source)))
+    keys = secrets.try_sources(path, secret, lambda source: open_keys(path, source))
+    note_use(keys)
+    return keys
 
 
 @options.command(
@@ -183,7 +186,7 @@ def add(
         label = terminal.ask("Whose is the new slot, or what is it for? ").strip()
     check_label(label)
     with opened(path, secret) as keys:
-        _require_new(keys, label)
+        require_new(keys.config, label)
         maker = _Maker(wishes, path, label, cost, keys.config.policy)
         made = maker.make(keys.add)
     _tell(path, made, "is added", maker.unproved, as_json)
@@ -237,9 +240,13 @@ def change(
     return ExitCode.OK
 
 
-def _require_new(keys: Keys, label: str) -> None:
-    """Before a new secret is asked for, or a file is made."""
-    if any(one.label == label for one in keys.config.slots):
+def require_new(config: Config, label: str) -> None:
+    """Before a new secret is asked for, or a file is made.
+
+    Raises:
+        UsageError: another slot has that label.
+    """
+    if any(one.label == label for one in config.slots):
         raise UsageError(f"there is a slot {output.printable(label)} already", hint="Choose another label.")
 
 
@@ -250,17 +257,25 @@ def _check_places(wishes: _Wishes, path: str) -> None:
         UsageError: a secret would lie on the volume's own medium. NotEmptyError: a file is there already.
     """
     for place in (wishes.key_file, wishes.recovery_out, *elsewhere.places_apart(wishes.elsewhere)):
-        if place is None or _is_device(place):
-            continue
-        if media.same_medium(place, path):
-            raise UsageError(
-                f"{output.printable(place)}: this is on the medium of the volume, and would be lost together with it",
-                hint="Choose a place on another stick or disk.",
-            )
-    if wishes.recovery_out is not None and os.path.lexists(wishes.recovery_out) and not _is_device(wishes.recovery_out):
-        raise NotEmptyError(
-            f"{output.printable(wishes.recovery_out)}: this exists already", hint="Nothing is ever overwritten."
+        if place is not None and not _is_device(place):
+            check_apart(place, path)
+    if wishes.recovery_out is not None and not _is_device(wishes.recovery_out):
+        check_free(wishes.recovery_out)
+
+
+def check_apart(place: str, path: str) -> None:
+    """Raises: UsageError: what lies at ``place`` would be lost and stolen together with the volume."""
+    if media.same_medium(place, path):
+        raise UsageError(
+            f"{output.printable(place)}: this is on the medium of the volume, and would be lost together with it",
+            hint="Choose a place on another stick or disk.",
         )
+
+
+def check_free(place: str) -> None:
+    """Raises: NotEmptyError: there is something at ``place``."""
+    if os.path.lexists(place):
+        raise NotEmptyError(f"{output.printable(place)}: this exists already", hint="Nothing is ever overwritten.")
 
 
 def _is_device(path: str) -> bool:
@@ -271,7 +286,7 @@ def _is_device(path: str) -> bool:
 
 
 class _Maker:
-    """Makes the secret, then the slot; what was made for it elsewhere goes again if that fails.
+    """Makes the secret, then the slot; what was made for it elsewhere goes again if the slot is certainly not there.
 
     Args:
         replaces: another slot goes when this one is written, so it has to be proved.
@@ -293,13 +308,16 @@ class _Maker:
 
     def make(self, write: Callable[[NewSlot, UnlockSource], Slot]) -> Slot:
         """The slot that ``write`` made of the new secret and its proof."""
+        writing = False
         try:
             new, proof = self._elsewhere() if self._wishes.elsewhere else self._here()
+            writing = True
             with progress.activity("Proving and writing it"):
                 return write(new, proof)
-        except BaseException:
-            for undo in self._undo:
-                undo()
+        except BaseException as exc:
+            if not (writing and may_be_written(exc)):
+                for undo in self._undo:
+                    undo()
             raise
 
     def _here(self) -> tuple[NewSlot, UnlockSource]:
@@ -347,7 +365,7 @@ class _Maker:
         if os.path.lexists(wishes.key_file):
             return decode_key_file(secrets.read_file(wishes.key_file))
         key = rng.random_bytes(KEY_FILE_KEY_SIZE)
-        _write_new(wishes.key_file, encode_key_file(key))
+        write_new(wishes.key_file, encode_key_file(key))
         self._undo.append(functools.partial(os.unlink, wishes.key_file))
         return key
 
@@ -370,7 +388,12 @@ class _Maker:
             return calibration.calibrate(memory_kib=cost.memory_kib, passes=cost.passes, policy=self._policy).kdf
 
 
-def _write_new(path: str, content: bytes) -> None:
+def may_be_written(exc: BaseException) -> bool:
+    """Whether a change of slots that ended so may be on the disk: then what the new slot opens with must not go."""
+    return not isinstance(exc, (UsageError, UnlockError, MemoryShortError, FormatError))
+
+
+def write_new(path: str, content: bytes) -> None:
     """A new file for its owner only, on the medium when this returns.
 
     Raises:
@@ -378,13 +401,13 @@ def _write_new(path: str, content: bytes) -> None:
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, content)
-        os.fsync(fd)
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
     except BaseException:
         os.unlink(path)
         raise
-    finally:
-        os.close(fd)
 
 
 def _tell(path: str, slot: Slot, what: str, unproved: str, json_wanted: bool) -> None:  # noqa: FBT001 - of the option

@@ -13,7 +13,7 @@ from encfs.cli.secrets import about
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
 from encfs.format.config import Config
-from encfs.format.slots import KdfAlg, Slot
+from encfs.format.slots import KdfAlg, Slot, SlotKind, decode_share_set
 from encfs.host.freshness import HostFreshness
 from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
@@ -45,6 +45,15 @@ def uses_of(config: Config) -> dict[bytes, int]:
     return found
 
 
+def note_use(keys: Keys) -> None:
+    """Remember on this host that the volume was opened, and with which slot."""
+    memory = HostFreshness()
+    memory.slot_used(keys.config.volume_id, keys.opened_with.id)
+    memory.release()
+    for problem in memory.problems:
+        output.warn(problem)
+
+
 def find_slot(config: Config, text: str) -> Slot:
     """The slot with a label, or with an id that begins so.
 
@@ -70,6 +79,11 @@ def kind_text(slot: Slot) -> str:
     """What opens it, for people."""
     if slot.kind in KINDS:
         return KINDS[slot.kind].title
+    if slot.kind == SlotKind.SHARES:
+        shares = decode_share_set(slot.data)
+        return f"any {shares.threshold} of {shares.count} shares, set {shares.set_id:05}"
+    if slot.kind == SlotKind.RECOVERY:
+        return "recovery key"
     return slot.kind.replace("+", " and ").replace("key-file", "key file")
 
 
@@ -97,4 +111,12 @@ def as_json(slot: Slot, used: int | None) -> dict[str, Any]:
         "created": slot.created,
         "kdf": cost,
         "last_used": used,
+        "shares": _share_set(slot),
     }
+
+
+def _share_set(slot: Slot) -> dict[str, int] | None:
+    if slot.kind != SlotKind.SHARES:
+        return None
+    shares = decode_share_set(slot.data)
+    return {"set": shares.set_id, "threshold": shares.threshold, "count": shares.count}

@@ -26,7 +26,7 @@ _OF_OTHERS: Final = frozenset(
     | {"loud", "silent", "mand", "nomand", "default_permissions", "helper", "fsname", "subtype"}
 )
 _WITH_VALUE: Final = elsewhere.OPENING_NAMES | {
-    *("passphrase-file", "passphrase-fd", "passphrase-command", "key-file", "recovery-file", "log"),
+    *("passphrase-file", "passphrase-fd", "passphrase-command", "key-file", "recovery-file", "share-file", "log"),
     *("idle", "idle-open"),
 }
 
@@ -63,11 +63,14 @@ def parse(texts: Sequence[str], *, sloppy: bool = False) -> MountOptionList:
         UsageError: an option is unknown or its value makes no sense.
     """
     values: dict[str, str] = {}
+    share_files: list[str] = []
     switches: dict[str, bool] = {}
     kernel: list[str] = []
     for option in (piece for text in texts for piece in _split(text)):
         name, equals, value = option.partition("=")
-        if name in _WITH_VALUE and equals and value:
+        if name == "share-file" and value:
+            share_files.append(value)  # As many as are needed; of all others the last one counts.
+        elif name in _WITH_VALUE and equals and value:
             values[name] = value
         elif name in _WITH_VALUE:
             raise UsageError(f"the mount option {name} needs a value: {name}=...")
@@ -81,7 +84,7 @@ def parse(texts: Sequence[str], *, sloppy: bool = False) -> MountOptionList:
             known = ", ".join(sorted({"ro", "rw", "allow_other"} | _KERNEL | {f"{name}=..." for name in _WITH_VALUE}))
             raise UsageError(f"unknown mount option {name!r}", hint=f"Known: {known}.")
     return MountOptionList(
-        secret=_secret(values),
+        secret=_secret(values, tuple(share_files)),
         read_only=switches.get("read_only"),
         allow_other=switches.get("allow_other"),
         log=values.get("log"),
@@ -118,7 +121,7 @@ def idle_rule(seconds: float | None, when_open: str | None) -> IdleRule | None:
     return IdleRule(seconds, WhenOpen(when_open or WhenOpen.WAIT))
 
 
-def _secret(values: dict[str, str]) -> SecretOptions:
+def _secret(values: dict[str, str], share_files: tuple[str, ...]) -> SecretOptions:
     fd = values.get("passphrase-fd")
     if fd is not None and not (fd.isascii() and fd.isdigit() and len(fd) < 10):
         raise UsageError(f"the mount option passphrase-fd needs a number, not {fd!r}")
@@ -128,6 +131,7 @@ def _secret(values: dict[str, str]) -> SecretOptions:
         passphrase_command=values.get("passphrase-command"),
         key_file=values.get("key-file"),
         recovery_file=values.get("recovery-file"),
+        share_files=share_files,
         elsewhere=elsewhere.check_opening(values),
     )
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from encfs import runtime
-from encfs.cli import control, last_locks, mounts, output, swapping, targets
+from encfs.cli import break_glass, control, last_locks, mounts, output, swapping, targets
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
@@ -92,6 +92,8 @@ def mount(request: MountRequest) -> dict[str, Any]:
             if because := last_locks.words(last):
                 output.remark(f"It was locked at {because}.")
             output.remark(f"Mounting at {output.printable(mountpoint)}. Ctrl-C locks it, or: cloakfs lock")
+            for text in break_glass.texts(volume, break_glass.uses(config)):
+                output.remark(f"ATTENTION: {text}")
         default_signals()
     except BaseException:
         opened.close()
@@ -125,7 +127,14 @@ def tell(status: dict[str, Any]) -> None:
     if recovery:
         kept = "" if recovery["failed"] else " What programs had saved (fsync) is all there."
         output.say(f"Recovered: {recovery_text(recovery)}.{kept}")
+    for text in break_glass.texts(status["volume"], break_glass_uses(status)):
+        output.say(f"ATTENTION: {text}")
     output.say(f"Lock it with: cloakfs lock {where}")
+
+
+def break_glass_uses(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """The keys in reserve that opened the volume of a mount here and are to be renewed."""
+    return break_glass.uses(config_of(status["volume"]))
 
 
 def _check_apart(volume: str, mountpoint: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Final
 
 from encfs.cli import terminal
@@ -32,24 +33,61 @@ def prove(key: bytes, volume: str) -> None:
     with terminal.private_screen():
         _show(key, volume)
         terminal.tell("Type it from the paper, all groups; case, spaces and dashes do not matter.")
-        terminal.tell("(An empty line shows the key again. Ctrl-C gives up; then no volume is made.)\n")
-        wrong = 0
-        while wrong < _TRIES:
-            try:
-                if constant_time_equal(ask_recovery_key("Recovery key: "), key):
-                    return
-                problem = "this is a recovery key, but not this one"
-            except UsageError as exc:
-                problem = str(exc)
-            except EOFError:
-                _show(key, volume)
-                continue
-            wrong += 1
-            terminal.tell(f"Not right: {problem}.")
+        terminal.tell("(An empty line shows the key again. Ctrl-C gives up; then nothing is made.)\n")
+        if _is_typed_back(key, lambda: _show(key, volume)):
+            return
     raise WrongSecretError(
-        "the recovery key was not typed back, so no volume was made",
+        "the recovery key was not typed back, so nothing was made",
         hint="Write it down and try again; or --recovery-out FILE, or --no-recovery.",
     )
+
+
+def prove_sheet(key: bytes, sheet: str) -> None:
+    """Ask for the key that is on a sheet of paper; it is not shown.
+
+    Args:
+        key: what is on it.
+        sheet: where it was printed to, for the user.
+
+    Raises:
+        WrongSecretError: three answers were wrong.
+        EOFError, KeyboardInterrupt: the user gives up.
+    """
+    with terminal.private_screen():
+        terminal.tell(
+            f"The sheet is in {sheet}. When it is on paper, type the key from there, all groups;\n"
+            "case, spaces and dashes do not matter.\n"
+            "(An empty line gives up. Then no slot is made, and a sheet that was printed opens nothing.)\n"
+        )
+        if _is_typed_back(key, None):
+            return
+    raise WrongSecretError(
+        "the recovery key was not typed back, so no slot was made", hint="Destroy the sheet, and try again."
+    )
+
+
+def _is_typed_back(key: bytes, remind: Callable[[], None] | None) -> bool:
+    """Whether one of three answers is the key; ``remind`` comes after an empty line, which gives up where it is None.
+
+    Raises:
+        EOFError, KeyboardInterrupt: the user gives up.
+    """
+    wrong = 0
+    while wrong < _TRIES:
+        try:
+            if constant_time_equal(ask_recovery_key("Recovery key: "), key):
+                return True
+            problem = "this is a recovery key, but not this one"
+        except UsageError as exc:
+            problem = str(exc)
+        except EOFError:
+            if remind is None:
+                raise
+            remind()
+            continue
+        wrong += 1
+        terminal.tell(f"Not right: {problem}.")
+    return False
 
 
 def _show(key: bytes, volume: str) -> None:

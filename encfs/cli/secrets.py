@@ -1,8 +1,9 @@
-"""Where passphrases, key files and recovery keys come from, and unlocking a volume with them.
+"""Where passphrases, key files, recovery keys and shares come from, and unlocking a volume with them.
 
 Owns: the options ``--passphrase-file``, ``--passphrase-fd``, ``--passphrase-command``, ``--key-file``,
-``--recovery-file`` and ``--recovery``, and the prompt that stands in for them. Must not know: how a secret becomes a
-key (FORMAT.md section 4 is in ``encfs.core.slots``), kinds whose secret lies elsewhere (``elsewhere.py``).
+``--recovery-file``, ``--recovery``, ``--share-file`` and ``--shares``, and the prompt that stands in for them. Must not
+know: how a secret becomes a key (FORMAT.md section 4 is in ``encfs.core.slots``), kinds whose secret lies elsewhere
+(``elsewhere.py``).
 
 Rules: an option given means that nothing is asked. No secret is ever in a message, an argument or the environment.
 """
@@ -22,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from encfs.cli import elsewhere, output, progress, terminal
+from encfs.cli import elsewhere, output, progress, shares, terminal
 from encfs.core.slots import passphrase_bytes, passphrase_from_raw
 from encfs.core.sources import KnownSecret, UnlockSource
 from encfs.errors import (
@@ -37,7 +38,7 @@ from encfs.errors import (
 from encfs.format.config import Config
 from encfs.format.key_file import decode_key_file
 from encfs.format.recovery_key import GROUPS, decode_recovery_key
-from encfs.format.slots import SlotKind
+from encfs.format.slots import Slot, SlotKind
 from encfs.host.freshness import HostFreshness
 from encfs.memory import leftovers
 from encfs.volume import Volume, read_config
@@ -68,6 +69,8 @@ class SecretOptions:
     key_file: str | None = None
     recovery_file: str | None = None
     recovery: bool = False
+    share_files: tuple[str, ...] = ()
+    shares: bool = False
     elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,10 +81,12 @@ class SecretOptions:
             self.recovery_file is not None,
             self.recovery,
             bool(self.elsewhere),
+            bool(self.share_files),
+            self.shares,
         ]
         if sum(given) > 1:
             raise UsageError("there is more than one source of the passphrase or recovery key", hint="Give only one.")
-        if self.key_file is not None and self.elsewhere:
+        if self.key_file is not None and (self.elsewhere or self.shares or self.share_files):
             raise UsageError("a key file goes with a passphrase only", hint="Give only one.")
         if self.key_file is not None and (self.recovery or self.recovery_file is not None):
             raise UsageError("a recovery key opens the volume without a key file", hint="Give only one.")
@@ -94,12 +99,18 @@ class SecretOptions:
     @property
     def asks(self) -> bool:
         """Whether a person certainly has to answer."""
-        return not (self.has_passphrase or self.elsewhere) and self.key_file is None and self.recovery_file is None
+        files = self.key_file is not None or self.recovery_file is not None or self.share_files
+        return not (self.has_passphrase or self.elsewhere or files)
 
     @property
     def given(self) -> bool:
         """Whether any of the options was used."""
-        return self.recovery or not self.asks
+        return self.recovery or self.shares or not self.asks
+
+    @property
+    def asked_noun(self) -> str:
+        """What a person is asked for."""
+        return "the first share" if self.shares else "the recovery key" if self.recovery else "the passphrase"
 
 
 def passphrase_options(function: _F) -> _F:
@@ -119,6 +130,8 @@ def passphrase_options(function: _F) -> _F:
             key_file=_text(rest.pop("key_file", None)),
             recovery_file=_text(rest.pop("recovery_file", None)),
             recovery=bool(rest.pop("recovery", False)),
+            share_files=tuple(map(str, rest.pop("share_file", ()))),  # type: ignore[call-overload]  # of click
+            shares=bool(rest.pop("shares", False)),
             elsewhere=elsewhere.take_opening(rest),
         )
         return function(secret=options, **rest)
@@ -132,10 +145,19 @@ def _text(value: object) -> str | None:
 
 def secret_options(function: _F) -> _F:
     """The sources of a passphrase or key, of whatever kind, collected into the argument ``secret``."""
+    options = secret_options_but_shares(function)
+    return click.option("--shares", is_flag=True, help="Ask for shares of the key, in any order.")(options)
+
+
+def secret_options_but_shares(function: _F) -> _F:
+    """The same without ``--shares``, for the command that calls so how many it makes."""
     options = passphrase_options(function)
     options = click.option("--key-file", metavar="FILE", help="Use a key file, alone or with the passphrase.")(options)
     options = click.option("--recovery", is_flag=True, help="Ask for the recovery key, not the passphrase.")(options)
     options = click.option("--recovery-file", metavar="FILE", help="Use the recovery key in a file.")(options)
+    options = click.option(
+        "--share-file", metavar="FILE", multiple=True, help="Use the share in a file; give as many as are needed."
+    )(options)
     return elsewhere.opening_options(options)
 
 
@@ -146,20 +168,22 @@ def require_source(options: SecretOptions) -> None:
         UsageError: the secret must be asked for, and there is nobody to ask.
     """
     if options.asks:
-        terminal.require("the recovery key" if options.recovery else "the passphrase", hint=_SCRIPT_HINT)
+        terminal.require(options.asked_noun, hint=_SCRIPT_HINT)
 
 
-def given_sources(options: SecretOptions, kinds: Collection[str]) -> list[KnownSecret]:
-    """What the options give for a volume that has slots of these kinds: each may open it, in this order.
+def given_sources(options: SecretOptions, slots: Collection[Slot]) -> list[UnlockSource]:
+    """What the options give for a volume that has these slots: each may open it, in this order.
 
     With a key file alone it is what opens a slot of its own; whether a passphrase has to be asked for as well is seen
     when it does not.
 
     Raises:
-        UsageError: it is empty, too long, or not a recovery key or key file.
-        UnlockError: the command failed.
+        UsageError: it is empty, too long, or not a recovery key, key file or share.
+        UnlockError: the command failed, or the volume has no shares.
         OSError: the file or descriptor cannot be read.
     """
+    if options.share_files:
+        return [shares.from_files([(name, read_file(name)) for name in options.share_files], slots)]
     if options.recovery_file is not None:
         return [KnownSecret.of(SlotKind.RECOVERY, _recovery_key_in(options.recovery_file))]
     key = None if options.key_file is None else decode_key_file(read_file(options.key_file))
@@ -171,7 +195,7 @@ def given_sources(options: SecretOptions, kinds: Collection[str]) -> list[KnownS
         return [KnownSecret.of(SlotKind.PASSPHRASE, passphrase)]
     both = KnownSecret(SlotKind.PASSPHRASE_AND_KEY_FILE, passphrase, key)
     alone = KnownSecret.of(SlotKind.KEY_FILE, key)
-    return [both, alone] if SlotKind.KEY_FILE in kinds else [both]
+    return [both, alone] if any(slot.kind == SlotKind.KEY_FILE for slot in slots) else [both]
 
 
 def passphrase_from_options(options: SecretOptions) -> bytes:
@@ -273,8 +297,10 @@ def ask_recovery_key(prompt: str) -> bytes:
     return decode_recovery_key(typed)
 
 
-def _ask(options: SecretOptions, path: str, key: bytes | None) -> KnownSecret:
+def _ask(options: SecretOptions, path: str, key: bytes | None) -> UnlockSource:
     """What somebody types; ``key``: of the key file that goes with the passphrase."""
+    if options.shares:
+        return shares.ask(path, config_of(path).slots)
     if not options.recovery:
         passphrase = passphrase_bytes(terminal.ask_hidden(f"Passphrase of {output.printable(path)}: "))
         if key is not None:
@@ -344,17 +370,21 @@ def try_sources(path: str, options: SecretOptions, attempt: Callable[[UnlockSour
         UsageError: the secret must be asked for, and there is nobody to ask.
     """
     require_source(options)
+    if options.shares:
+        with about(path):
+            shares.check(config_of(path).slots)
     key: bytes | None = None
     if options.elsewhere:
         return attempt(elsewhere.source(options.elsewhere, config_of(path).slots, read_file))
     if not options.asks:
-        kinds = {slot.kind for slot in config_of(path).slots}
-        *sources, last = given_sources(options, kinds)
+        slots = config_of(path).slots
+        *sources, last = given_sources(options, slots)
         for source in sources:
             with suppress(WrongSecretError):
                 return attempt(source)
-        wants_more = SlotKind.PASSPHRASE_AND_KEY_FILE in kinds and not options.has_passphrase
-        if last.kind is not SlotKind.KEY_FILE or not wants_more:
+        wants_more = any(slot.kind == SlotKind.PASSPHRASE_AND_KEY_FILE for slot in slots)
+        wants_more = wants_more and not options.has_passphrase
+        if not (wants_more and isinstance(last, KnownSecret) and last.kind is SlotKind.KEY_FILE):
             return attempt(last)
         with suppress(WrongSecretError):
             return attempt(last)
@@ -393,7 +423,7 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             for problem in memory.problems:
                 output.warn(problem)
     if volume.slot is not None:
-        memory.slot_used(volume.slot.id)
+        memory.slot_used(volume.config.volume_id, volume.slot.id)
         memory.release()  # A mount forks now, and SQLite bears no open file across that.
     if memory.state == "lost":
         output.warn("this host's memory of the volume is lost, so older state would not be noticed this time")

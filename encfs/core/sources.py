@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from encfs.core.slots import SlotSecret
-from encfs.format.slots import Kdf, Slot, SlotKind
+from encfs.format.slots import Kdf, Slot, SlotKind, decode_share_set
 
 NOUNS: Final = {
     SlotKind.PASSPHRASE: "passphrase",
     SlotKind.KEY_FILE: "key file",
     SlotKind.PASSPHRASE_AND_KEY_FILE: "passphrase or key file",
     SlotKind.RECOVERY: "recovery key",
+    SlotKind.SHARES: "set of shares",
 }
 """What a message calls the secret of a kind."""
 
@@ -75,6 +76,35 @@ class KnownSecret:
         """The same for each."""
         del slot
         return SlotSecret(self.passphrase, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSecret:
+    """A source whose secret came from enough shares of one set. The repr does not show it.
+
+    Args:
+        set_id: of the shares.
+        key: the 32 bytes that they gave.
+    """
+
+    set_id: int
+    key: bytes = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """Of the slots."""
+        return SlotKind.SHARES
+
+    @property
+    def noun(self) -> str:
+        """As a message calls it."""
+        return NOUNS[SlotKind.SHARES]
+
+    def secret_for(self, slot: Slot) -> SlotSecret | None:
+        """For the slot of this set; the shares of another set gave something else."""
+        if decode_share_set(slot.data).set_id != self.set_id:
+            return None
+        return SlotSecret(key=self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,9 @@ ESK_SIZE: Final = 12 + 96 + AUTHENTICATOR_SIZE + 16
 ERK_SIZE: Final = 1120 + 32 + 16
 AUTH_SIZE: Final = 12 + AUTHENTICATOR_SIZE + 16
 RECOVERY_KEY_SIZE: Final = 32
+SHARES_MAX: Final = 16
+SHARES_THRESHOLD_MIN: Final = 2
+SHARE_SET_ID_MAX: Final = (1 << 15) - 1
 DRAWN_SECRET_SIZE: Final = 32
 """S of a kind whose secret lies elsewhere."""
 

@@ -6,6 +6,7 @@ Owns: the shape of slots (FORMAT.md section 4). Must not know: how a secret beco
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -24,10 +25,54 @@ class SlotKind(StrEnum):
     KEY_FILE = "key-file"
     PASSPHRASE_AND_KEY_FILE = "passphrase+key-file"  # noqa: S105 - the same
     RECOVERY = "recovery"
+    SHARES = "shares"
 
 
 _KNOWN: Final = frozenset(SlotKind)
+_WITHOUT_DATA: Final = _KNOWN - {SlotKind.SHARES}
 _WITH_PASSPHRASE: Final = frozenset({SlotKind.PASSPHRASE, SlotKind.PASSPHRASE_AND_KEY_FILE})
+
+
+_SHARE_SET: Final = struct.Struct(">HBB")
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSet:
+    """What a slot of kind ``shares`` says of its shares.
+
+    Attributes:
+        set_id: 0 to 32767, the same in each share of the set.
+        threshold: how many open the slot.
+        count: how many there are.
+
+    Raises:
+        FormatError: a number is outside the limits of section 4.
+    """
+
+    set_id: int
+    threshold: int
+    count: int
+
+    def __post_init__(self) -> None:
+        in_range = limits.SHARES_THRESHOLD_MIN <= self.threshold <= self.count <= limits.SHARES_MAX
+        if not in_range or not 0 <= self.set_id <= limits.SHARE_SET_ID_MAX:
+            raise FormatError("the numbers of a set of shares are outside the limits")
+
+
+def encode_share_set(shares: ShareSet) -> bytes:
+    """``data`` of a slot of kind ``shares``: 4 bytes."""
+    return _SHARE_SET.pack(shares.set_id, shares.threshold, shares.count)
+
+
+def decode_share_set(data: bytes) -> ShareSet:
+    """The reverse.
+
+    Raises:
+        FormatError: it is not exactly as section 4 describes.
+    """
+    if len(data) != _SHARE_SET.size:
+        raise FormatError("a slot does not say which shares open it")
+    return ShareSet(*_SHARE_SET.unpack(data))
 
 
 class KdfAlg(StrEnum):
@@ -100,8 +145,10 @@ class Slot:
             raise FormatError("the kind of a slot is no name of one")
         if (self.kdf.alg is KdfAlg.ARGON2ID) is not (self.kind in _WITH_PASSPHRASE):
             raise FormatError("the kind of a slot and its key derivation do not fit")
-        if len(self.data) > limits.SLOT_DATA_MAX or (self.data and self.kind in _KNOWN):
+        if len(self.data) > limits.SLOT_DATA_MAX or (self.data and self.kind in _WITHOUT_DATA):
             raise FormatError("a slot has data that its kind does not have")
+        if self.kind == SlotKind.SHARES:
+            decode_share_set(self.data)
         if (
             len(self.id) != limits.SLOT_ID_SIZE
             or len(self.pub) != limits.PUBLIC_KEY_SIZE

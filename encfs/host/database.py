@@ -32,7 +32,8 @@ _DAMAGE: Final = frozenset(
     {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 )
 # RuntimeError: a user without a home directory.
-_FAILURES: Final = (sqlite3.Error, OSError, RuntimeError)
+_NO_PLACE: Final = (OSError, RuntimeError)
+_FAILURES: Final = (sqlite3.Error, *_NO_PLACE)
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
 Row = tuple[Any, ...]
 
@@ -44,6 +45,14 @@ def path_for(volume_id: VolumeId) -> Path:
         OSError: there is no place for it.
     """
     return runtime.private_directory(runtime.state_directory() / "volumes") / (volume_id.hex() + ".sqlite")
+
+
+def is_begun(volume_id: VolumeId) -> bool:
+    """Whether there is a memory of the volume. False too where there is no place for one."""
+    try:
+        return path_for(volume_id).exists()
+    except _NO_PLACE:
+        return False
 
 
 class Database:

@@ -21,7 +21,7 @@ from encfs.crypto import kdf, rng
 from encfs.errors import RollbackError
 from encfs.format.limits import HOST_MAX, SESSIONS_KEPT
 from encfs.format.session import SessionRecord, SessionState
-from encfs.host.database import Database, path_for
+from encfs.host.database import Database, is_begun
 from encfs.units import FileId, SessionId, VolumeId
 
 _GENERATION_MAX: Final = 2**62 - 1
@@ -161,13 +161,15 @@ class HostFreshness:
         rows = self._db().read("SELECT value FROM facts WHERE name = 'checkpoint'", kinds=(bytes,))
         return bytes(rows[0][0]) if rows else b""
 
-    def slot_used(self, slot_id: bytes) -> None:
+    def slot_used(self, volume_id: VolumeId, slot_id: bytes) -> None:
         """The volume was opened with this slot, now."""
-        self._db().write(lambda connection: _set_facts(connection, **{_SLOT + slot_id.hex(): int(time.time())}))
+        if self._database is None:
+            self._database = Database(volume_id, _TABLES)
+        self._database.write(lambda connection: _set_facts(connection, **{_SLOT + slot_id.hex(): int(time.time())}))
 
     def slot_uses(self, volume_id: VolumeId) -> dict[bytes, int]:
         """When each slot opened the volume last on this host, seconds since 1970. Needs no key."""
-        if self._database is None and not path_for(volume_id).exists():
+        if self._database is None and not is_begun(volume_id):
             return {}  # Nothing is begun for somebody who only asks.
         database = self._database or Database(volume_id, _TABLES)
         rows = database.read("SELECT name, value FROM facts WHERE name LIKE 'slot-%'", kinds=(str, int))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from encfs.cli.media import same_medium
 from encfs.format.recovery_key import encode_recovery_key
 from encfs.volume import Volume
 from tests.support.command import PASSPHRASE, Made, run
@@ -41,6 +42,17 @@ def volume(tmp_path: Path, secret_file: Path) -> Made:
         opened.make_symlink(b"letters/link", b"a.txt")
         opened.write_file(b"empty", b"")
     return made
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A directory on another medium than the volume."""
+    for base in ("/dev/shm", "/run"):
+        if os.access(base, os.W_OK) and not same_medium(base, str(tmp_path)):
+            with tempfile.TemporaryDirectory(dir=base) as found:
+                yield Path(found)
+            return
+    pytest.skip("there is no second filesystem to write to")
 
 
 @pytest.fixture

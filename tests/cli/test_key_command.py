@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from encfs.cli.media import same_medium
 from encfs.errors import ExitCode
 from tests.support.command import CHEAP, PASSPHRASE, Made, run
 from tests.support.mounting import MountedVolume
 from tests.support.pty_session import PtySession
 
 NEW = "seven other words that nobody guesses"
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A directory on another medium than the volume."""
-    for base in ("/dev/shm", "/run"):
-        if os.access(base, os.W_OK) and not same_medium(base, str(tmp_path)):
-            with tempfile.TemporaryDirectory(dir=base) as found:
-                yield Path(found)
-            return
-    pytest.skip("there is no second filesystem to write to")
 
 
 @pytest.fixture
@@ -60,7 +45,7 @@ def test_list_shows_every_slot_without_a_secret(volume: Made) -> None:
     assert (first["kind"], second["kind"]) == ("passphrase", "recovery")
     assert first["last_used"] >= first["created"]
     assert second["last_used"] is None
-    assert set(first) == {"id", "kind", "label", "created", "kdf", "last_used"}
+    assert set(first) == {"id", "kind", "label", "created", "kdf", "last_used", "shares"}
 
 
 def test_a_person_comes_and_goes(volume: Made, new_passphrase: Path) -> None:

@@ -59,7 +59,7 @@ def test_nothing_is_made_before_the_key_is_typed_back(tmp_path):
         assert not (tmp_path / "v").exists()
         session.answer("Recovery key: ", encode_recovery_key(bytes(32)))
         assert session.end() == 10
-    assert "no volume was made" in session.text
+    assert "nothing was made" in session.text
     assert list(tmp_path.iterdir()) == []
 
 

@@ -104,6 +104,7 @@ def test_status_json(volume):
         "last_lock": None,
         "last_session": None,
         "rollback": None,
+        "break_glass": [],
         "policy": None,
         "config": {
             "volume_id": config.volume_id.hex(),

@@ -19,10 +19,10 @@ import pytest
 from encfs.core import config as core_config
 from encfs.core.key_changes import add_slot, change_slot, remove_slot, rename_slot
 from encfs.core.slots import SlotSecret
-from encfs.core.sources import KnownSecret, NewSlot, UnlockSource
+from encfs.core.sources import KnownSecret, NewSlot, SharedSecret, UnlockSource
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import SlotDamagedError, UsageError, WrongSecretError
-from encfs.format.slots import Kdf, KdfAlg, Slot, SlotKind
+from encfs.format.slots import Kdf, KdfAlg, ShareSet, Slot, SlotKind, encode_share_set
 from encfs.kinds import KINDS, Given
 from tests.support import tokens
 
@@ -98,6 +98,11 @@ HERE: dict[str, Case] = {
         new(SlotKind.RECOVERY, NONE, SlotSecret(key=KEY)),
         KnownSecret.of(SlotKind.RECOVERY, KEY),
         [KnownSecret.of(SlotKind.RECOVERY, OTHER), KnownSecret.of(SlotKind.KEY_FILE, KEY)],
+    ),
+    "shares": (
+        new(SlotKind.SHARES, NONE, SlotSecret(key=KEY), encode_share_set(ShareSet(7, 2, 3))),
+        SharedSecret(7, KEY),
+        [SharedSecret(7, OTHER), SharedSecret(8, KEY), KnownSecret.of(SlotKind.RECOVERY, KEY)],
     ),
     "a kind that is plugged in": (
         new("test-token", NONE, SlotSecret(key=KEY), b"slot 9a"),
@@ -249,10 +254,11 @@ def test_a_damaged_slot_is_not_a_wrong_secret(slot, source, others):
 def test_kind_and_data_are_bound():
     """Section 4: somebody who rewrites them below gains nothing; the slot is damaged."""
     made = fresh()
-    token, key_file = slot_of(made, "test-token"), slot_of(made, "key-file")
+    token, key_file, shares = (slot_of(made, kind) for kind in ("test-token", "key-file", "shares"))
     for changed, source in (
         (replace(token, data=b"slot 9b"), Token({b"slot 9b": KEY})),
         (replace(key_file, kind=SlotKind.RECOVERY), KnownSecret.of(SlotKind.RECOVERY, KEY)),
+        (replace(shares, data=encode_share_set(ShareSet(8, 2, 3))), SharedSecret(8, KEY)),
     ):
         config = replace(made.config, slots=(changed,))
         with pytest.raises(SlotDamagedError):

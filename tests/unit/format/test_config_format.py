@@ -355,3 +355,22 @@ def test_too_much_data(size):
     assert replace(RECOVERY_SLOT, kind="token", data=bytes(4096))
     with pytest.raises(FormatError):
         replace(RECOVERY_SLOT, kind="token", data=bytes(size))
+
+
+def test_set_of_shares():
+    """Section 4: the data of a slot of kind shares, byte for byte, and nothing else in its place."""
+    data = bytes.fromhex("7a5c0203")
+    shares = slots.ShareSet(0x7A5C, 2, 3)
+    assert slots.encode_share_set(shares) == data
+    assert slots.decode_share_set(data) == shares
+    made = replace(CONFIG, slots=(PASSPHRASE_SLOT, replace(RECOVERY_SLOT, kind="shares", data=data)))
+    assert config.parse_config(config.signed_bytes(made)) == made
+
+
+@pytest.mark.parametrize(
+    "data", ["", "7a5c02", "7a5c020300", "80000203", "7a5c0103", "7a5c0302", "7a5c0211", "7a5c0000"]
+)
+def test_what_is_no_set_of_shares(data):
+    """Section 4: four bytes, an id of 15 bits, 2 <= threshold <= count <= 16."""
+    with pytest.raises(FormatError):
+        replace(RECOVERY_SLOT, kind="shares", data=bytes.fromhex(data))
