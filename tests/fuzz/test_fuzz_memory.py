@@ -27,14 +27,14 @@ def use(number: int) -> HostFreshness:
     memory = HostFreshness()
     memory.bind(VOLUME, bytes(32))
     try:
-        memory.check(0, FID, number)
-        memory.was_removed(0, FID)
-        memory.made(0, FID)
-        memory.wrote(0, FID, number)
-        memory.synced(0, FID, number)
+        memory.check(FID, number)
+        memory.was_removed(FID)
+        memory.made(FID)
+        memory.wrote(FID, number)
+        memory.synced(FID, number)
         memory.compare(1, b"d" * 32, [], set())
         memory.remember(1, b"d" * 32, [])
-        memory.removed(0, FID, number)
+        memory.removed(FID, number)
     finally:
         memory.forget_keys()
     return memory

@@ -114,7 +114,7 @@ def test_a_mount_writes_down_what_it_knows_now_and_then(monkeypatch: pytest.Monk
     """FORMAT.md section 13: without the end of the session too, what was synced reaches the database."""
     memory = HostFreshness()
     memory.bind(VolumeId(b"v" * 16), bytes(32))
-    memory.synced(0, FileId(b"f" * 16), 5)
+    memory.synced(FileId(b"f" * 16), 5)
     monkeypatch.setattr(serve, "_REMEMBER_SECONDS", 0.01)
     server = serve.MountServer.__new__(serve.MountServer)
     server._volume = SimpleNamespace(memory=memory)  # type: ignore[assignment]

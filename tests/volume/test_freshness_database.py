@@ -29,7 +29,7 @@ def remembered() -> None:
     """A host that knows one file, one config and one session."""
     first = memory()
     first.remember(1, DIGEST, [session(10)])
-    first.synced(0, fid(1), 5)
+    first.synced(fid(1), 5)
     first.flush()
     first.release()
 
@@ -56,8 +56,8 @@ def test_a_damaged_file_is_moved_aside_and_said(host_memory: Path, damage: str) 
         )
     known = memory()
     assert known.compare(1, DIGEST, [session(10)], set()) is None
-    known.check(0, fid(1), 0)
-    known.synced(0, fid(2), 7)
+    known.check(fid(1), 0)
+    known.synced(fid(2), 7)
     known.remember(1, DIGEST, [session(10)])
     known.all_durable()
     aside = list(path.parent.glob("*.damaged-*"))
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_moved_aside_and_said(host_memory: Path, damage: str) 
     assert again.problems == []
     assert "is missing" in str(again.compare(1, DIGEST, [], set()))
     with pytest.raises(RollbackError):
-        again.check(0, fid(2), 6)
+        again.check(fid(2), 6)
     record("freshness", "database damaged", note="moved aside, said, begun anew")
 
 
@@ -83,8 +83,8 @@ def test_no_place_for_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     known = memory()
     assert known.compare(1, DIGEST, [session(10)], set()) is None
     known.remember(1, DIGEST, [])
-    known.synced(0, fid(1), 5)
-    known.check(0, fid(2), 4)
+    known.synced(fid(1), 5)
+    known.check(fid(2), 4)
     known.all_durable()
     known.release()
     assert known.state == "off"
@@ -97,17 +97,17 @@ def test_a_full_disk_below_the_file(host_memory: Path, monkeypatch: pytest.Monke
     remembered()
     known = memory()
     assert known.state == "known"
-    known.check(0, fid(1), 5)
+    known.check(fid(1), 5)
     known._db().write(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
     before = known._db().read("PRAGMA page_count")
-    known.synced(0, fid(2), 5)
+    known.synced(fid(2), 5)
     for number in range(100, 3000):
-        known.wrote(0, fid(number), 1)
+        known.wrote(fid(number), 1)
     known.all_durable()
     assert known.problems
     assert "cannot be written" in known.problems[0]
     with pytest.raises(RollbackError):
-        known.check(0, fid(1), 4)
+        known.check(fid(1), 4)
     assert known._db().read("PRAGMA page_count") == before
     record("freshness", "database cannot be written", cases=2, note="said; work goes on")
 
@@ -121,7 +121,7 @@ def test_a_file_of_a_newer_version_is_left_alone(host_memory: Path) -> None:
     connection.close()
     before = path.read_bytes()
     known = memory()
-    known.check(0, fid(1), 0)
+    known.check(fid(1), 0)
     known.remember(1, DIGEST, [])
     assert known.state == "off"
     assert "newer cloakfs" in known.problems[0]
@@ -133,29 +133,29 @@ def test_a_fork_goes_on_with_the_same_memory(host_memory: Path) -> None:
     """FORMAT.md section 13: the daemon that a mount forks has its own connections, with what was noted before."""
     known = memory()
     known.remember(1, DIGEST, [])
-    known.synced(0, fid(1), 5)
-    known.wrote(0, fid(2), 5)
-    known.check(0, fid(3), 5)
+    known.synced(fid(1), 5)
+    known.wrote(fid(2), 5)
+    known.check(fid(3), 5)
     parents = known._db()._reader, known._db()._writer
     assert None not in parents
 
     def child() -> str:
-        known.check(0, fid(3), 5)
+        known.check(fid(3), 5)
         known.all_durable()
         # SQLite forbids to use what was opened before the fork, though it may seem to work.
         assert known._db()._reader not in parents
         assert known._db()._writer not in parents
         try:
-            known.check(0, fid(2), 4)
+            known.check(fid(2), 4)
         except RollbackError as exc:
             return str(exc)
         return "not noticed"
 
     assert "generation 4" in in_child(child)
     with pytest.raises(RollbackError):
-        memory().check(0, fid(2), 4)
+        memory().check(fid(2), 4)
     with pytest.raises(RollbackError):
-        known.check(0, fid(1), 4)
+        known.check(fid(1), 4)
 
 
 def test_threads_share_the_file(host_memory: Path) -> None:
@@ -165,11 +165,11 @@ def test_threads_share_the_file(host_memory: Path) -> None:
 
     def work(base: int) -> None:
         for number in range(base, base + 150):
-            known.synced(0, fid(number), 9)
+            known.synced(fid(number), 9)
             if number % 10 == 0:
                 known.flush()
             try:
-                known.check(0, fid(number), 8)
+                known.check(fid(number), 8)
                 wrong.append("an older one passed")
             except RollbackError:
                 continue
@@ -207,7 +207,7 @@ def test_each_user_has_his_own_below_a_foreign_directory(tmp_path: Path, monkeyp
     os.chown(base, 12345, 12345)
     monkeypatch.setenv("CLOAKFS_STATE_DIRECTORY", str(base))
     known = memory()
-    known.synced(0, FileId(bytes(16)), 5)
+    known.synced(FileId(bytes(16)), 5)
     known.flush()
     known.release()
     assert known.problems == []
@@ -221,13 +221,13 @@ def test_another_process_that_looks_does_not_end_the_memory(host_memory: Path) -
     """
     known = memory()
     known.remember(1, DIGEST, [session(10)])
-    known.check(0, fid(1), 0)  # Opens one connection to read and ...
-    known.synced(0, fid(1), 5)
+    known.check(fid(1), 0)  # Opens one connection to read and ...
+    known.synced(fid(1), 5)
     known.flush()  # ... one to write.
     look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM durable'); c.close()"
     subprocess.run([sys.executable, "-c", look, the_file(host_memory)], check=True)
-    known.synced(0, fid(1), 7)
+    known.synced(fid(1), 7)
     known.flush()
     with pytest.raises(RollbackError, match="7"):
-        memory().check(0, fid(1), 6)
+        memory().check(fid(1), 6)
     known.release()

@@ -53,73 +53,72 @@ def verdict(known: Iterable[SessionRecord], found: Iterable[SessionRecord], dama
 def test_a_lower_generation_is_a_rollback_and_a_higher_is_news() -> None:
     """FORMAT.md section 13: a header with a lower generation than the durable one is a rollback, others are not."""
     first = memory()
-    assert first.check(0, fid(1), 5)  # Never seen: news.
-    first.synced(0, fid(1), 5)
+    assert first.check(fid(1), 5)  # Never seen: news.
+    first.synced(fid(1), 5)
     for known in (first, memory()):
-        assert not known.check(0, fid(1), 5)
-        assert known.check(0, fid(1), 6)
-        assert known.check(0, fid(2), 0)
-        assert known.check(1, fid(1), 0)  # Another epoch has another key, so another row.
+        assert not known.check(fid(1), 5)
+        assert known.check(fid(1), 6)
+        assert known.check(fid(2), 0)
         with pytest.raises(RollbackError, match="generation 4, and this host knows 5"):
-            known.check(0, fid(1), 4)
+            known.check(fid(1), 4)
         first.flush()
-    assert memory(b"w" * 16).check(0, fid(1), 0)
+    assert memory(b"w" * 16).check(fid(1), 0)
     record("freshness", "rules for one file", cases=6, note="older is refused, the same and newer is not")
 
 
 def test_only_what_is_durable_counts() -> None:
     """FORMAT.md section 13: what was written or deleted counts after the whole filesystem was synced, not before."""
     first = memory()
-    first.wrote(0, fid(1), 7)
-    first.seen(0, fid(2), 3)
-    first.removed(0, fid(3), 5)
+    first.wrote(fid(1), 7)
+    first.seen(fid(2), 3)
+    first.removed(fid(3), 5)
     for known in (first, memory()):
         for number in (1, 2, 3):
-            known.check(0, fid(number), 0)
-    assert first.was_removed(0, fid(3))  # In this session it is known, for a checkpoint that is made in it.
-    assert not memory().was_removed(0, fid(3))
+            known.check(fid(number), 0)
+    assert first.was_removed(fid(3))  # In this session it is known, for a checkpoint that is made in it.
+    assert not memory().was_removed(fid(3))
     first.all_durable()
     known = memory()
     for number, generation in ((1, 6), (2, 2), (3, 4), (3, 5)):
         with pytest.raises(RollbackError):
-            known.check(0, fid(number), generation)
-    assert known.was_removed(0, fid(3))
-    assert not known.was_removed(0, fid(1))
-    assert known.check(0, fid(3), 6)  # What was deleted was an old copy of this one.
+            known.check(fid(number), generation)
+    assert known.was_removed(fid(3))
+    assert not known.was_removed(fid(1))
+    assert known.check(fid(3), 6)  # What was deleted was an old copy of this one.
 
 
 def test_a_generation_is_never_lowered() -> None:
     """FORMAT.md section 13: neither a sync nor the end of a session makes a host forget a newer generation."""
     first = memory()
-    first.synced(0, fid(1), 9)
-    first.synced(0, fid(1), 4)
-    first.wrote(0, fid(2), 9)
-    first.wrote(0, fid(2), 4)
-    first.removed(0, fid(3), 9)
-    first.wrote(0, fid(3), 4)
+    first.synced(fid(1), 9)
+    first.synced(fid(1), 4)
+    first.wrote(fid(2), 9)
+    first.wrote(fid(2), 4)
+    first.removed(fid(3), 9)
+    first.wrote(fid(3), 4)
     first.all_durable()
     again = memory()
     for number in (1, 2, 3):
-        again.synced(0, fid(number), 1)
-        again.wrote(0, fid(number), 1)
+        again.synced(fid(number), 1)
+        again.wrote(fid(number), 1)
     again.all_durable()
     for number in (1, 2, 3):
         with pytest.raises(RollbackError):
-            memory().check(0, fid(number), 8)
+            memory().check(fid(number), 8)
 
 
 def test_what_was_made_and_deleted_unsynced_leaves_no_row(host_memory: Path) -> None:
     """FORMAT.md section 13: a file of one session that was never synced is not noted; a synced one is."""
     first = memory()
     for number in (1, 2):
-        first.made(0, fid(number))
-        first.wrote(0, fid(number), 1)
-    first.synced(0, fid(2), 1)
+        first.made(fid(number))
+        first.wrote(fid(number), 1)
+    first.synced(fid(2), 1)
     for number in (1, 2):
-        first.removed(0, fid(number), 5)
+        first.removed(fid(number), 5)
     first.all_durable()
-    assert not memory().was_removed(0, fid(1))
-    assert memory().was_removed(0, fid(2))
+    assert not memory().was_removed(fid(1))
+    assert memory().was_removed(fid(2))
 
 
 def test_much_that_waits_goes_to_the_file_and_is_dropped_with_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,22 +126,22 @@ def test_much_that_waits_goes_to_the_file_and_is_dropped_with_a_crash(monkeypatc
     monkeypatch.setattr("encfs.host.freshness._PENDING_MAX", 10)
     crashed = memory()
     for number in range(25):
-        crashed.wrote(0, fid(number), 5)
+        crashed.wrote(fid(number), 5)
     assert len(crashed._pending) <= 10
     crashed.release()
     later = memory()
     later.remember(1, DIGEST, [])
     for number in range(100, 125):
-        later.wrote(0, fid(number), 5)
-    later.removed(0, fid(101), 5)
+        later.wrote(fid(number), 5)
+    later.removed(fid(101), 5)
     later.all_durable()
     known = memory()
     for number in range(25):
-        known.check(0, fid(number), 0)
+        known.check(fid(number), 0)
     for number in range(100, 125):
         with pytest.raises(RollbackError):
-            known.check(0, fid(number), 4)
-    assert known.was_removed(0, fid(101))
+            known.check(fid(number), 4)
+    assert known.was_removed(fid(101))
     assert known._db().read("SELECT count(*) FROM pending") == [(0,)]
 
 
@@ -151,8 +150,8 @@ def test_the_file_tells_no_names_and_no_ids(host_memory: Path) -> None:
     first = memory()
     ids = [os.urandom(16) for _ in range(50)]
     for one in ids:
-        first.synced(0, FileId(one), 3)
-        first.removed(0, FileId(os.urandom(16)), 5)
+        first.synced(FileId(one), 3)
+        first.removed(FileId(os.urandom(16)), 5)
     first.all_durable()
     first.release()
     (path,) = (host_memory / "volumes").iterdir()
