@@ -28,8 +28,9 @@ NEW = replace(RECOVERY_SLOT, created=MADE + 50 * DAY)
 
 
 def volume(policy: Policy, *slots: object) -> Config:
-    """A config of MADE with these slots, or with an old and a new one."""
-    return replace(CONFIG, created=MADE, slots=slots or (OLD, NEW), policy=policy)
+    """A config whose active epoch is of MADE, with these slots, or with an old and a new one."""
+    epochs = tuple(replace(epoch, created=MADE if epoch.active else 1) for epoch in CONFIG.epochs)
+    return replace(CONFIG, created=1, epochs=epochs, slots=slots or (OLD, NEW), policy=policy)
 
 
 def reasons(policy: Policy, now: int, *slots: object) -> list[Reason]:
