@@ -387,7 +387,9 @@ def test_a_mount_with_shares(
     finally:
         cloakfs("lock", str(mountpoint))
     assert not is_mounted(mountpoint)
-    daemon = Mock(MountOptions=Mock(return_value=Mock(log="syslog")))
+    from encfs.fuse.daemon import MountOptions
+
+    daemon = Mock(MountOptions=MountOptions)
     daemon.start.side_effect = lambda opened, *_, **__: opened.close()
     monkeypatch.setattr(mounting, "_daemon", lambda: daemon)
     monkeypatch.setattr(mounting, "default_signals", lambda: None)
