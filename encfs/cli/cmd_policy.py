@@ -94,7 +94,7 @@ cloakfs policy ~/practice.vault --recommended
 cloakfs policy /srv/p.vault --slot-days 365 --idle none --passphrase-file /run/keys/p""",
 )
 @click.argument("volume")
-@click.option("--recommended", is_flag=True, help="Set all rules to what docs/keys-admin.md explains; the others win.")
+@click.option("--recommended", is_flag=True, help="Set all rules as docs/keys-admin.md explains; the others win.")
 @_rule_options
 @options.json_option
 @secret_options
