@@ -357,7 +357,9 @@ def unlock_with_memory(
     opened = try_sources(
         path, options, lambda source: _unlock(path, source, read_only=read_only, mountpoint=mountpoint)
     )
-    # A mount, an export or a check may now go on for long, with no more need of what opened the volume.
+    # A mount, an export or a check may now go on for long, with no more need of what opened the volume. The database of
+    # the host's memory has taken places that were just freed, and keeps them as they were until it fills them.
+    opened[1].release()
     leftovers.overwrite()
     return opened
 

@@ -22,13 +22,15 @@ _STEP: Final = 16
 _LARGEST: Final = 512
 _OVERHEAD: Final = bytes.__basicsize__
 # From large to small: what is left of a large piece is taken by a smaller size.
+# A thread keeps a few pieces of each size at hand, which do not count as free.
+_CACHED: Final = 64
 _MALLOC_SIZES: Final = (1 << 16, 1 << 14, 1 << 12, *range(1032, 23, -16))
 
 
 class _Mallinfo2(ctypes.Structure):
-    """What mallinfo2(3) returns; the last field is the free piece at the end of the heap."""
+    """What mallinfo2(3) returns; the last fields are all that is free, and the piece at the end of the heap."""
 
-    _fields_ = (("others", ctypes.c_size_t * 9), ("keepcost", ctypes.c_size_t))
+    _fields_ = (("others", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t))
 
 
 _libc: Final = ctypes.CDLL(None)
@@ -85,17 +87,22 @@ def _mapped(statm: BinaryIO) -> int:
 def _overwrite_heap() -> None:
     """Take free pieces of each size until they come from the end of the heap, which is given back to the kernel."""
     _libc.malloc_trim(0)
-    end = _libc.sbrk(0) - _libc.mallinfo2().keepcost
+    # What comes from the end lies higher than everything before; a place that was freed meanwhile does not.
+    free = _libc.mallinfo2()
+    highest = _libc.sbrk(0) - free.keepcost - 1
     held: list[int] = []
     try:
         for size in _MALLOC_SIZES:
-            place = 0
-            while place < end:
+            # More than is free cannot be taken: where the heap could not grow at its end, this ends.
+            for _ in range(free.fordblks // size + _CACHED):
                 place = _libc.malloc(size)
                 if not place:
                     return
                 held.append(place)
                 ctypes.memset(place, 0, size)
+                if place > highest:
+                    highest = place
+                    break
     finally:
         for place in held:
             _libc.free(place)

@@ -107,3 +107,37 @@ def test_memory_is_locked_only_where_no_limit_can_hit_later(*, privileged: bool)
     """With CAP_IPC_LOCK all of it; under a limit none, and memory beyond the limit can still be had."""
     drop = [] if privileged else ["setpriv", "--bounding-set=-ipc_lock"]
     assert can_be_locked("prlimit", "--memlock=1048576", *drop) is privileged
+
+
+_LEAVING = """
+import binascii, sys  # bytes.fromhex would work on the stack, which is not overwritten.
+from encfs.memory import leftovers
+
+def pause(at):
+    print(at, flush=True)
+    sys.stdin.readline()
+
+mark = binascii.unhexlify(sys.stdin.readline().strip())
+held = [mark * (size // len(mark)) for size in (16, 32, 48, 64, 272, 464, 1008, 5008, 40_000, 90_000) for _ in range(50)]
+pause("held")
+del mark
+held.clear()
+leftovers.overwrite()
+pause("dropped")
+"""
+
+
+@needs_root
+def test_what_was_freed_is_overwritten() -> None:
+    """Pieces of every kind of size, many of each, that both allocators had given out and got back."""
+    mark = {"mark": os.urandom(16)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _LEAVING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        go_on(other, mark["mark"].hex())
+        at(other, "held")
+        assert found_in(other.pid, mark) == ["mark"], "the search finds what is there"
+        go_on(other)
+        at(other, "dropped")
+        assert found_in(other.pid, mark) == []
+        go_on(other)
