@@ -50,7 +50,8 @@ def command(
     Returns when the mount answers; a daemon serves it until "cloakfs lock". After a crash the volume is checked and
     repaired first. Only one mount of a volume can write; a second one is refused and told where the first is.
 
-    It locks by itself when the machine goes to sleep, and when the user who mounted has logged out (docs/keys-admin.md).
+    It locks by itself when the machine goes to sleep, and when the user who mounted has logged out
+    (docs/keys-admin.md).
     """
     listed = mount_options.parse(opts)
     if secret.given and listed.secret.given:

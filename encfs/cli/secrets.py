@@ -357,9 +357,7 @@ def unlock_with_memory(
     opened = try_sources(
         path, options, lambda source: _unlock(path, source, read_only=read_only, mountpoint=mountpoint)
     )
-    # A mount, an export or a check may now go on for long, with no more need of what opened the volume. The database of
-    # the host's memory has taken places that were just freed, and keeps them as they were until it fills them.
-    opened[1].release()
+    # A mount, an export or a check may now go on for long, with no more need of what opened the volume.
     leftovers.overwrite()
     return opened
 
@@ -426,7 +424,9 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
                 output.warn(problem)
     if volume.slot is not None:
         memory.slot_used(volume.config.volume_id, volume.slot.id)
-        memory.release()  # A mount forks now, and SQLite bears no open file across that.
+        # A mount forks now, and SQLite bears no open file across that. It has also taken places that were just freed,
+        # and keeps them as they were until it fills them.
+        memory.release()
     if memory.state == "lost":
         output.warn("this host's memory of the volume is lost, so older state would not be noticed this time")
     if volume.rollback is not None:

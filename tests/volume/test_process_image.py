@@ -118,7 +118,8 @@ def pause(at):
     sys.stdin.readline()
 
 mark = binascii.unhexlify(sys.stdin.readline().strip())
-held = [mark * (size // len(mark)) for size in (16, 32, 48, 64, 272, 464, 1008, 5008, 40_000, 90_000) for _ in range(50)]
+sizes = (16, 32, 48, 64, 272, 464, 1008, 5008, 40_000, 90_000)
+held = [mark * (size // len(mark)) for size in sizes for _ in range(50)]
 pause("held")
 del mark
 held.clear()
