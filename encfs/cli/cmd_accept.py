@@ -18,7 +18,8 @@ import click
 
 from encfs import runtime
 from encfs.cli import options, output, progress, sources, targets, terminal
-from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock_with_memory
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.cli.unlocking import config_of, unlock_with_memory
 from encfs.errors import CloakfsError, ExitCode, UsageError, VolumeInUseError
 from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume

@@ -17,7 +17,8 @@ from typing import TypeAlias
 import click
 
 from encfs.cli import control, findings, options, output, progress, targets
-from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode
 from encfs.format.limits import CHECKPOINTS_NAME
 from encfs.volume import Volume

@@ -15,7 +15,8 @@ import click
 from encfs.cli import break_glass, key_making, key_rotation, key_sheets, options, output, targets, terminal
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import cost_text, find_slot, kind_text, open_keys, printable_label, target_of, uses_of
-from encfs.cli.secrets import SecretOptions, config_of, secret_options, try_sources
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.cli.unlocking import config_of, try_sources
 from encfs.core.policy import require_recovery
 from encfs.core.sources import UnlockSource
 from encfs.errors import ExitCode

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import click
 
 from encfs.cli import options, output, progress, sources, targets
-from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, NotEmptyError, UsageError, VolumeInUseError
 from encfs.volume.rescue import Gap, Rescue
 

@@ -17,7 +17,8 @@ from typing import Any, Final
 import click
 
 from encfs.cli import break_glass, last_locks, mounts, options, output, policy_view, progress, swapping, targets
-from encfs.cli.secrets import SecretOptions, secret_options, unlock
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.cli.unlocking import unlock
 from encfs.core.policy import Light
 from encfs.errors import CloakfsError, ExitCode
 from encfs.format.config import Config

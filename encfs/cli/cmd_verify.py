@@ -17,7 +17,8 @@ from typing import TypeAlias
 import click
 
 from encfs.cli import control, findings, mending, options, output, progress, sources, targets
-from encfs.cli.secrets import SecretOptions, config_of, secret_options, unlock
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError
 from encfs.volume import Volume
 from encfs.volume.checkpoint_verify import CheckpointVerifier, ComparisonSummary

@@ -26,6 +26,7 @@ from encfs.cli import (
     recovery_key,
     secrets,
     terminal,
+    unlocking,
 )
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import cost_text, find_slot, note_use, open_keys, printable_label, target_of
@@ -140,7 +141,7 @@ def opened(path: str, secret: SecretOptions) -> Keys:
     Raises:
         UnlockError, ConfigError, UsageError, VolumeInUseError, MemoryShortError, OSError.
     """
-    keys = secrets.try_sources(path, secret, lambda source: open_keys(path, source))
+    keys = unlocking.try_sources(path, secret, lambda source: open_keys(path, source))
     note_use(keys)
     return keys
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 import click
 
 from encfs.cli import control, key_making, options, output, progress, targets
-from encfs.cli.secrets import SecretOptions, about, config_of, secret_options
+from encfs.cli.secrets import SecretOptions, secret_options
+from encfs.cli.unlocking import about, config_of
 from encfs.errors import ExitCode, ReadOnlyError
 from encfs.format.config import Config
 from encfs.format.epochs import RotationReason

@@ -23,7 +23,8 @@ from encfs.cli import break_glass, key_making, options, output, progress, recove
 from encfs.cli import shares as share_input
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import find_slot, kind_text, printable_label, target_of
-from encfs.cli.secrets import SecretOptions, config_of, secret_options, secret_options_but_shares
+from encfs.cli.secrets import SecretOptions, secret_options, secret_options_but_shares
+from encfs.cli.unlocking import config_of
 from encfs.core.slots import SlotSecret
 from encfs.core.sources import KnownSecret, NewSlot, SharedSecret, UnlockSource
 from encfs.crypto import rng

@@ -9,7 +9,7 @@ import os
 from typing import Any, Final
 
 from encfs.cli import output, progress, targets
-from encfs.cli.secrets import about
+from encfs.cli.unlocking import about
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
 from encfs.format.config import Config

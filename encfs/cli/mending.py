@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from encfs.cli import findings, output, progress, sources, targets, terminal
-from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
+from encfs.cli.secrets import SecretOptions, require_source
+from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError, VolumeInUseError
 from encfs.host.scrub import HostCheckTimes
 from encfs.volume import Volume

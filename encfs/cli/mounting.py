@@ -16,7 +16,8 @@ from encfs import runtime
 from encfs.cli import break_glass, control, last_locks, mounts, output, swapping, targets
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
-from encfs.cli.secrets import SecretOptions, config_of, require_source, unlock
+from encfs.cli.secrets import SecretOptions, require_source
+from encfs.cli.unlocking import config_of, unlock
 from encfs.core.policy import idle_seconds
 from encfs.errors import MountpointError, NoFuseError, VolumeInUseError
 from encfs.format.policy import Policy

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from encfs.cli import output, targets
 from encfs.cli.key_slots import printable_label
-from encfs.cli.secrets import about
+from encfs.cli.unlocking import about
 from encfs.core.policy import Check, Judgement, Light, Reason, judge
 from encfs.format.config import Config
 from encfs.format.policy import Policy

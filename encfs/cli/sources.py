@@ -18,7 +18,8 @@ from typing import Final, Protocol
 
 from encfs.cli import targets
 from encfs.cli.output import printable
-from encfs.cli.secrets import SecretOptions, config_of, unlock
+from encfs.cli.secrets import SecretOptions
+from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import DataError, NotFoundError
 from encfs.volume import Volume
 from encfs.volume.paths import Entry

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encfs.cli import calibration, control, mount_options, mounts, output, processes, secrets, strength
+from encfs.cli import calibration, control, mount_options, mounts, output, processes, secrets, strength, unlocking
 from encfs.cli.options import Size
 from encfs.errors import CloakfsError, MountBusyError, NotMountedError, UsageError, WeakPassphraseError
 from encfs.host.freshness import HostFreshness
@@ -249,8 +249,8 @@ def test_what_opened_a_volume_is_overwritten_last(volume, monkeypatch):
     """Once nothing needs the secret and the host's database has given back its memory."""
     done = []
     monkeypatch.setattr(HostFreshness, "release", lambda _: done.append("database closed"))
-    monkeypatch.setattr(secrets.leftovers, "overwrite", lambda: done.append("overwritten"))
+    monkeypatch.setattr(unlocking.leftovers, "overwrite", lambda: done.append("overwritten"))
     options = secrets.SecretOptions(passphrase_file=str(volume.passphrase_file))
-    secrets.unlock(str(volume.path), options, read_only=True).close()
+    unlocking.unlock(str(volume.path), options, read_only=True).close()
     assert done[done.index("overwritten") - 1 :][:2] == ["database closed", "overwritten"]
     assert done.count("overwritten") == 1
