@@ -23,6 +23,7 @@ from tests.powercut.logbook import CrashPoint, Medium, copy_sparse, read_log
 from tests.powercut.workload import Marks, Workload
 from tests.powercut.workloads_checkpoint import Checkpoints
 from tests.powercut.workloads_files import ConfigChange, Log, Overwrite, Save, Truncate
+from tests.powercut.workloads_rotation import Rotations
 from tests.powercut.workloads_sqlite import SqliteRollback, SqliteWal
 from tests.powercut.workloads_tree import Churn, Tree
 from tests.support.blockdev import make_filesystem, mounted_image, unmount
@@ -32,10 +33,11 @@ from tests.support.volumes import RECOVERY_KEY, SECRET
 
 TOP = Path(__file__).resolve().parents[2]
 WORKLOADS: tuple[type[Workload], ...] = (
-    Log, Overwrite, Save, Truncate, Tree, Churn, SqliteWal, SqliteRollback, ConfigChange, Checkpoints,
+    Log, Overwrite, Save, Truncate, Tree, Churn, SqliteWal, SqliteRollback, ConfigChange, Checkpoints, Rotations,
 )  # fmt: skip
-ALL = tuple(kind.name for kind in WORKLOADS)
-ALL = tuple(kind.name for kind in WORKLOADS)
+# Both of the others write configs: one at a time.
+ALL = tuple(kind.name for kind in WORKLOADS if kind is not Rotations)
+WITH_ROTATION = tuple(kind.name for kind in WORKLOADS if kind is not ConfigChange)
 
 _BTRFS_IOC_START_SYNC = 0x80089418
 _SYNC_FILE_RANGE_WRITE, _SYNC_FILE_RANGE_WAIT_AFTER = 2, 4
@@ -264,4 +266,4 @@ class _Disturber:
                 os.close(fd)
 
 
-__all__ = ["ALL", "WORKLOADS", "Recording", "record", "record_recovery"]
+__all__ = ["ALL", "WITH_ROTATION", "WORKLOADS", "Recording", "record", "record_recovery"]

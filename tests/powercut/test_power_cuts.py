@@ -8,25 +8,28 @@ disk is rebuilt as a power cut may have left it at many points, and each time mo
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.powercut.checking import Checker, Figures
 from tests.powercut.logbook import CrashPoint, Kind, Medium, Survivors, read_log
-from tests.powercut.recording import WORKLOADS, record, record_recovery
+from tests.powercut.recording import ALL, WITH_ROTATION, record, record_recovery
 from tests.support import evidence
 from tests.support.blockdev import FILESYSTEMS, needs_filesystem
 
 EACH_FILESYSTEM = [pytest.param(kind, marks=needs_filesystem(kind), id=kind) for kind in FILESYSTEMS]
 
 
-def cut_power(filesystem: str, tmp_path: Path, work: Path, *, steps: int, points: int, seed: int) -> Figures:
+def cut_power(
+    filesystem: str, tmp_path: Path, work: Path, *, steps: int, points: int, seed: int, names: Sequence[str] = ALL
+) -> Figures:
     """Record, check points, and delete the recording if all of them hold; else it is kept for ``replay.py``."""
     kept, recorded, checked = tmp_path / f"recording-{seed}", work / f"record-{seed}", work / f"check-{seed}"
     for directory in (kept, recorded, checked):
         directory.mkdir()
-    recording = record(filesystem, kept, recorded, steps=steps, seed=seed)
+    recording = record(filesystem, kept, recorded, steps=steps, seed=seed, names=names)
     checker = Checker(recording, checked)
     figures = checker.visit(points, seed)
     assert_all_hold(figures, kept)
@@ -43,7 +46,7 @@ def cut_power_twice(filesystem: str, tmp_path: Path, work: Path, *, points: int,
     before = record(filesystem, kept, recorded, steps=5, seed=seed)
     total = Figures()
     entries = read_log(before.log)
-    middle = [index for index, entry in enumerate(entries) if entry.kind is Kind.MARK][len(WORKLOADS) :]
+    middle = [index for index, entry in enumerate(entries) if entry.kind is Kind.MARK][len(ALL) :]
     for number in range(cuts):
         point = CrashPoint(middle[len(middle) * (number + 1) // (cuts + 1)] + 1, Survivors.SOME, seed + number)
         again, recorded, checked = tmp_path / f"again-{number}", work / f"again-{number}", work / f"check-{number}"
@@ -89,6 +92,23 @@ def test_power_cuts(filesystem: str, tmp_path: Path, work: Path, capsys: pytest.
     assert figures.points == 110
     assert figures.repaired, "a rig that never finds anything to recover tests nothing"
     tell(filesystem, figures, capsys)
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "points"),
+    [
+        pytest.param(kind, points, marks=[*needs_filesystem(kind), *([pytest.mark.slow] * slow)], id=f"{kind}-{points}")
+        for kind in FILESYSTEMS
+        for points, slow in ((40, kind != "ext4"), (400, True))
+    ],
+)
+def test_power_cuts_in_rotations(
+    filesystem: str, points: int, tmp_path: Path, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The keys are replaced while programs work: all of the promises hold, and the next run ends it (section 4)."""
+    figures = cut_power(filesystem, tmp_path, work, steps=6, points=points, seed=1, names=WITH_ROTATION)
+    assert figures.cases["rotation"]
+    tell(f"{filesystem}, during rotations", figures, capsys)
 
 
 @pytest.mark.parametrize("filesystem", EACH_FILESYSTEM)
