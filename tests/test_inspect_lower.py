@@ -561,7 +561,7 @@ def test_without_key(case: Case, capture: pytest.CaptureFixture[bytes]) -> None:
     assert (found["lower size"], found["size"], found["cells"]) == (9640, 5000, 2)
     assert [cell["len"] for cell in found["cell headers"]] == [3552, 1448]
     assert found["frame"] | {"fid": ""} == {
-        "magic": "CLKF", "version": 1, "type": 1, "log2_cell": 12, "epoch": 0, "previous_epoch": 0xFFFFFFFF, "fid": "",
+        "magic": "CLKF", "version": 1, "type": 1, "log2_cell": 12, "epoch": 0, "content_epoch": 0xFFFFFFFF, "fid": "",
     }  # fmt: skip
     config = case.json(case.root, "--no-key", capture=capture, key=False)["config"]
     assert (config["checksum"], config["cell_size"], len(config["slots"])) == ("ok", 4096, 2)

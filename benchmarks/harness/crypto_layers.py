@@ -224,7 +224,7 @@ class Codec(_Crypto):
 
     def _seal_names(self, names: list[bytes]) -> Timed:
         """None of them is remembered from before: a ring of its own."""
-        codec, sealed = new_ring().active.names, list[LowerName]()
+        codec, sealed = new_ring().metadata.names, list[LowerName]()
         return (
             lambda: sealed.extend(codec.seal(self.dir_id, name) for name in names),
             lambda: [codec.open(self.dir_id, one) for one in sealed] == names,

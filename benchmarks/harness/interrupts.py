@@ -41,4 +41,6 @@ def checkpoint() -> None:
         SystemExit: a signal came; the status is the one that a shell gives it.
     """
     if _received:
-        raise SystemExit(_SHELL_STATUS + _received[0])
+        number = _received[0]
+        _received.clear()
+        raise SystemExit(_SHELL_STATUS + number)

@@ -100,6 +100,7 @@ class Walk:
         self._known = known
         self._settle = settle
         self._pending: list[tuple[Node, bytes]] = []
+        self._moved: list[Node] = []
         self._linked: dict[int, FileEntry] = {}
         self._walked: set[DirId] = set()
         self._device = self._tree.stat(self._tree.root).st_dev
@@ -110,29 +111,45 @@ class Walk:
         """Every directory before what is in it.
 
         A directory that is renamed meanwhile may slip from a part that is still to be walked into one that was; so
-        after a rename of one there is another round for those that were not met.
+        it is walked again, for what was not met. Walking everything again would never end under a program that
+        renames faster than that.
         """
         yield from self._estimate()
-        while True:
-            moves = self._ctx.directory_moves
-            yield from self._round()
-            if moves == self._ctx.directory_moves:
-                break
-        yield self._progress()
-
-    def _round(self) -> Iterator[Step]:
         self._enqueue(self._tree.root, b"")
+        self._ctx.on_moved.add(self._walk_again)
         try:
-            while self._pending:
+            while self._pending or self._moved:
+                if not self._pending:
+                    self._pending = [(node, self._path_of(node)) for node in self._moved]
+                    self._moved = []
                 node, path = self._pending.pop()
                 try:
                     yield from self._directory(node, path)
                 finally:
                     self._tree.nodes.forget(node.inode, 1)
         finally:
-            for node, _ in self._pending:
+            self._ctx.on_moved.discard(self._walk_again)
+            for node in (*(node for node, _ in self._pending), *self._moved):
                 self._tree.nodes.forget(node.inode, 1)
-            self._pending.clear()
+            self._pending, self._moved = [], []
+        yield self._progress()
+
+    def _walk_again(self, node: Node) -> None:
+        """Only a directory has an id."""
+        if node.dir_id is not None and node not in self._moved:
+            node.lookups += 1
+            self._moved.append(node)
+
+    def _path_of(self, node: Node) -> bytes:
+        """The plain path of a directory where it is now; what is left of it, once a part of it is gone."""
+        parts: list[bytes] = []
+        while node.parent is not None:
+            try:
+                parts.append(self._tree.read_name(node.parent, node.lower_name))
+            except (DataError, OSError):
+                break  # The walk itself meets it, and tells.
+            node = node.parent
+        return b"/".join(reversed(parts))
 
     def _enqueue(self, node: Node, path: bytes) -> None:
         """Look at a directory later. Counted like a reference of the kernel: a rename meanwhile moves this node."""

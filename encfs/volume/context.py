@@ -38,8 +38,8 @@ class Context:
     write protocol can leave are taken as a crash, not as tampering. ``crashed``: those sessions.
     ``kernel_keeps_times``: a mount with a writeback cache decides on the modification times of open files. ``gone``:
     the medium went away, and the keys with it. ``freshness``: what the host remembers of the volume's files, if it
-    does; ``tell_deletions`` brings it up to date. ``directory_moves`` counts renames of directories. ``on_moved`` is
-    told of everything that gets another place, while somebody walks over all of it.
+    does; ``tell_deletions`` brings it up to date. ``on_moved``: who is told of everything that gets another place,
+    while they walk over all of it.
     """
 
     store: Store
@@ -53,8 +53,7 @@ class Context:
     events: int = 0
     gone: bool = False
     freshness: Freshness | None = None
-    directory_moves: int = 0
-    on_moved: Callable[[Node], None] | None = None
+    on_moved: set[Callable[[Node], None]] = field(default_factory=set)
     tell_deletions: Callable[[], None] = _nothing_to_tell
     _local: threading.local = field(default_factory=threading.local)
 
@@ -82,8 +81,8 @@ class Context:
 
     def moved(self, node: Node) -> None:
         """An object has another place, or one more."""
-        if self.on_moved is not None:
-            self.on_moved(node)
+        for tell in self.on_moved:
+            tell(node)
 
     def was_removed(self, fid: FileId) -> bool:
         """Whether this host knows that a file was deleted on purpose."""

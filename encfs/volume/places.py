@@ -93,7 +93,6 @@ class Places:
 
     def _set_directory_place(self, node: Node, parent: Node, name: bytes) -> None:
         self._tree.dir_id(node)
-        self._ctx.directory_moves += 1
         record = self._tree.read_record(node)
         try:
             self.write_record(node, replace(record, parent=self._tree.dir_id(parent), name=name))

@@ -99,13 +99,13 @@ class Rotator:
         """
         self._ctx.require_writable()
         self._totals = estimate(self._volume, [self._tree.root])
-        self._ctx.on_moved = self._look_again
+        self._ctx.on_moved.add(self._look_again)
         try:
             self._look_again(self._tree.root)
             yield from self._walk()
             yield from self._rest()
         finally:
-            self._ctx.on_moved = None
+            self._ctx.on_moved.discard(self._look_again)
             self._give_back()
         assert self.outcome is not None
         if self.outcome.complete:

@@ -30,7 +30,7 @@ def test_verify_json(volume):
         "mounted": False,
         "paths": [],
         "clean": True,
-        "summary": {"files": 3, "directories": 2, "symlinks": 1, "bytes": 10255, "findings": {}},
+        "summary": {"files": 3, "directories": 2, "symlinks": 1, "bytes": 10255, "findings": {}, "epochs": {"0": 5}},
         "checkpoint": None,
         "findings": [],
     }

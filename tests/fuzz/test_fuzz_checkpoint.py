@@ -19,7 +19,7 @@ from tests.support.checkpoints import make
 from tests.support.evidence import record
 from tests.support.fuzzing import MEMORY_MAX, Fuzz, damaged, damaged_fixed, peak_memory
 from tests.support.lower_damage import hang_guard
-from tests.support.volumes import LowerVolume
+from tests.support.volumes import LowerVolume, own_ring
 
 OURS = (DataError,)
 HANG = 300
@@ -62,7 +62,7 @@ def test_checkpoint_as_it_is_on_the_disk(fuzz: Fuzz, made: tuple[LowerVolume, Pa
     lower, path = made
     good = path.read_bytes()
     with lower.unlock(read_only=True) as volume:
-        ring = volume.ctx.ring
+        ring = own_ring(volume.ctx.ring)
     wanted = records_of(ring, good)
 
     def attempt(raw: bytes) -> None:
@@ -101,7 +101,7 @@ def test_records_under_the_right_key(fuzz: Fuzz, made: tuple[LowerVolume, Path])
     """A malformed record that authenticates is refused, or means exactly what it says (section 12)."""
     lower, path = made
     with lower.unlock(read_only=True) as volume:
-        ring = volume.ctx.ring
+        ring = own_ring(volume.ctx.ring)
     good = records_of(ring, path.read_bytes())
 
     def parse(raw: bytes) -> None:

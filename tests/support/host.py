@@ -74,7 +74,7 @@ class Host:
             assert isinstance(memory, HostFreshness)
             older = list(older_files(volume, memory))
             whole = (volume.config.seq, volume.config_digest, volume.sessions.records())
-            rows = [(file.header.epoch, file.header.fid, file.header.generation) for file in older]
+            rows = [(file.header.fid, file.header.generation) for file in older]
             assert memory.accept(rows, whole, login="tester", reason="a test", what="all")
             return len(older)
 

@@ -5,7 +5,6 @@ Owns: which disks are looked at, and what must hold on each. Must not know: whic
 
 from __future__ import annotations
 
-import copy
 import os
 import random
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -17,23 +16,15 @@ from typing import NamedTuple
 import pytest
 
 from encfs.core import config as core_config
-from encfs.core.keys import KeyRing
 from encfs.core.sources import UnlockSource
 from encfs.format.slots import SlotKind
 from encfs.volume import Volume
 from tests.support.model_disk import Disk
 from tests.support.model_store import ModelStore
 from tests.support.steps import State, Step, state
-from tests.support.volumes import RECOVERY_KEY, verify
+from tests.support.volumes import RECOVERY_KEY, own_ring, verify
 
 Disks = dict[Hashable, Disk]
-
-
-def _own(ring: KeyRing) -> KeyRing:
-    """A ring that can learn and lose epochs by itself, with the same keys."""
-    own = copy.copy(ring)
-    own._epochs = dict(ring._epochs)
-    return own
 
 
 class Outcome(NamedTuple):
@@ -60,7 +51,7 @@ class Model:
 
         def unlock(copies: Sequence[bytes], source: UnlockSource) -> core_config.UnlockedConfig:
             found = opened(tuple(copies), source)
-            return replace(found, ring=_own(found.ring))
+            return replace(found, ring=own_ring(found.ring))
 
         monkeypatch.setattr(core_config, "unlock", unlock)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from encfs.core import frames
+from encfs.core.keys import KeyRing
 from encfs.format.directory import DirectoryRecord
 from encfs.format.header import FileHeader
 from encfs.format.slots import SlotKind
@@ -206,6 +207,13 @@ class LowerVolume:
                 key = os.path.normpath(path)
                 seen[key] = (stat.st_mode, stat.st_uid, stat.st_size, stat.st_mtime_ns, content, str(attributes))
         return seen
+
+
+def own_ring(ring: KeyRing) -> KeyRing:
+    """A ring with the same keys that learns, loses and forgets by itself: it outlives its volume."""
+    own = copy.copy(ring)
+    own._epochs = dict(ring._epochs)
+    return own
 
 
 def verify(volume: Volume) -> tuple[list[Finding], Summary]:

@@ -23,7 +23,7 @@ from encfs.units import FileId, SessionId
 from encfs.volume import Volume
 from tests.support.evidence import record
 from tests.support.host import Host
-from tests.support.volumes import LowerVolume, pattern, read
+from tests.support.volumes import LowerVolume, own_ring, pattern, read
 
 NAMES = st.sampled_from([b"a", b"b", b"c"])
 OPS = st.lists(st.tuples(st.sampled_from(["write", "sync", "empty", "rename", "remove"]), NAMES, NAMES), max_size=4)
@@ -38,7 +38,7 @@ class Aging(RuleBasedStateMachine):
         self.base = Path(tempfile.mkdtemp(prefix="cloakfs-aging-", dir=memory))
         self.lower = LowerVolume(self.base / "volume")
         with self.lower.unlock(read_only=True) as volume:
-            self.ring = volume.ctx.ring
+            self.ring = own_ring(volume.ctx.ring)
         self.host = Host(self.base / "state")
         self.copies: list[Path] = []
         self.known: dict[FileId, int] = {}
@@ -127,8 +127,8 @@ class Aging(RuleBasedStateMachine):
             assert memory is not None
             synced = memory.synced
 
-            def note(epoch: int, fid: FileId, generation: int) -> None:
-                synced(epoch, fid, generation)
+            def note(fid: FileId, generation: int) -> None:
+                synced(fid, generation)
                 self.known[fid] = max(generation, self.known.get(fid, 0))
 
             memory.synced = note  # type: ignore[method-assign]

@@ -159,7 +159,7 @@ def test_the_file_tells_no_names_and_no_ids(host_memory: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert not any(one in content or one[:8] in content for one in ids)
-    assert bytes(32) not in first.key(0, FileId(ids[0]))
+    assert bytes(32) not in first.key(FileId(ids[0]))
     assert b"cloakfs" not in content
 
 

@@ -10,6 +10,7 @@ import pytest
 from encfs import errors
 from encfs.core import config, slots
 from encfs.core.config import UnlockedConfig, new_config, read_copy, seal_config
+from encfs.core.key_changes import renew_root_key
 from encfs.core.keys import wrap_epoch
 from encfs.core.slots import (
     SlotSecret,
@@ -293,20 +294,15 @@ def test_a_config_without_auth_is_damaged():
 
 def test_a_new_root_key_for_every_slot():
     """Section 4: whoever holds the root key renews it for every slot, with nobody's secret."""
-    root_key, rk_id = b"n" * 32, b"new rkid"
-    volume_id = CONFIG.volume_id
-    sealed = []
-    for slot in CONFIG.slots:
-        known = open_authenticator(CLOAKFS_1, volume_id, slot, MADE.root_key)
-        own = {"volume_id": volume_id, "slot_id": slot.id, "root_key": root_key, "authenticator": known}
-        erk = seal_root_key(CLOAKFS_1, **own, rk_id=rk_id, pub=slot.pub)
-        sealed.append(replace(slot, erk=erk, auth=seal_authenticator(CLOAKFS_1, **own)))
-    wrap = wrap_epoch(CLOAKFS_1, root_key=root_key, volume_id=volume_id, epoch=0, key=b"K" * 32)
-    epochs = (Epoch(epoch=0, created=9, active=True, wrap=wrap),)
-    renewed = replace(CONFIG, seq=2, rk_id=rk_id, slots=tuple(sealed), epochs=epochs)
-    raw = seal_config(CLOAKFS_1, renewed, root_key)
+    renewed = renew_root_key(unlock([RAW], SECRET, RECOVERY))
+    assert renewed.root_key != MADE.root_key
+    assert renewed.config.rk_id != CONFIG.rk_id
+    raw = seal_config(CLOAKFS_1, renewed.config, renewed.root_key)
     for secret in (SECRET, OTHER_SECRET):
-        assert unlock([raw, RAW], secret, RECOVERY).root_key == root_key
+        opened = unlock([raw, RAW], secret, RECOVERY)
+        assert (opened.root_key, opened.config.seq) == (renewed.root_key, CONFIG.seq + 1)
+        assert opened.ring.active.directory_key == MADE.ring.active.directory_key
+        assert opened.ring.metadata.freshness_key == MADE.ring.metadata.freshness_key
 
 
 def test_a_slow_derivation_is_done_once(monkeypatch):
