@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 
 import pyfuse3
@@ -38,6 +38,14 @@ _DROP_SECONDS = 2.0
 _MOVES_SECONDS = 1.0
 # After one that could not be written: a disk that is full stays so for a while.
 _MOVES_PAUSE_SECONDS = 10.0
+
+
+async def aside(work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Work beside the requests: a fault in it is logged, and programs keep the mount."""
+    try:
+        await work(*arguments)
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it may not end the mount
+        logger.error("unexpected error beside the requests; this is not done any more", exc_info=exc)
 
 
 class MountServer:
@@ -112,14 +120,14 @@ class MountServer:
             listener = self._control.listen()
             nursery.start_soon(self._serve_control, listener)
             nursery.start_soon(self._end_on, signals)
-            nursery.start_soon(self._remember)
+            nursery.start_soon(aside, self._remember)
             nursery.start_soon(self._settle_moves)
-            nursery.start_soon(self._rotating.serve)
+            nursery.start_soon(aside, self._rotating.serve)
             nursery.start_soon(self._watch_medium)
-            nursery.start_soon(removal.watch, self._state.medium.look)
-            nursery.start_soon(self._logind.watch)
+            nursery.start_soon(aside, removal.watch, self._state.medium.look)
+            nursery.start_soon(aside, self._logind.watch)
             if self._idle is not None:
-                nursery.start_soon(self._idle.watch)
+                nursery.start_soon(aside, self._idle.watch)
             nursery.start_soon(self._announce, ready)
             await pyfuse3.main()
             self._control.remove()
