@@ -54,7 +54,7 @@ def test_verified_writes(volume: MountedVolume, job: str) -> None:
     fio(volume.path, *JOBS[job], "--verify_only")
 
 
-@pytest.mark.parametrize("cell_size", [16384, 65536])
+@pytest.mark.parametrize("cell_size", [pytest.param(16384, marks=pytest.mark.slow), 65536])
 def test_verified_writes_with_large_cells(make_volume: Maker, cell_size: int) -> None:
     """The same with the other two cell sizes, for unaligned, direct and mapped writes."""
     volume = make_volume(cell_size=cell_size)
