@@ -218,7 +218,15 @@ sys.exit(scale.main())
 
 @pytest.mark.mount
 @pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="no /dev/fuse")
-@pytest.mark.parametrize(("number", "while_"), [(signal.SIGINT, "mount"), (signal.SIGTERM, "lock")])
+@pytest.mark.parametrize(
+    ("number", "while_"),
+    [
+        (signal.SIGINT, "mount"),
+        (signal.SIGTERM, "lock"),
+        pytest.param(signal.SIGTERM, "mount", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "lock", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_leaves_nothing_mounted(tmp_path, number, while_):
     """Also while something is mounted or taken off: no mount, no process, no file, and no document."""
     output = tmp_path / "out.json"

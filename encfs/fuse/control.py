@@ -194,7 +194,7 @@ class ControlServer:
                     await _send(stream, {"progress": asdict(one)})
                 elif isinstance(one, CloakfsError):
                     raise one
-                elif one.complete or not self._state.volume.config.rotating or one.left or one.failed:
+                else:
                     await _send(stream, {"done": True, "ok": True, "rotation": asdict(one)})
                     return
 

@@ -70,28 +70,33 @@ class Rotating:
             leftovers.overwrite()
 
     async def _once(self) -> None:
-        """One run, and the word on how it went."""
-        rotator = Rotator(self._volume)
+        """One run, and the word on how it went; none where another rotation has begun meanwhile, which ends both."""
+        rotator, epoch = Rotator(self._volume), self._volume.config.active.epoch
         try:
             await self._drive(rotator)
         except CloakfsError as exc:
-            self._failed(exc)
+            self._failed(exc, epoch)
         except OSError as exc:
-            self._failed(CloakfsError(f"the backing store says: {exc.strerror}"))
+            self._failed(CloakfsError(f"the backing store says: {exc.strerror}"), epoch)
         except Exception as exc:  # noqa: BLE001 - a fault here may not end the mount
             if not self._state.medium.gone:  # Else the keys went in the middle of it.
                 logger.error("rotation: unexpected error", exc_info=exc)
-                self._failed(CloakfsError("internal error; see the log"))
+                self._failed(CloakfsError("internal error; see the log"), epoch)
         else:
             assert rotator.outcome is not None
             logger.info("rotation: %s", rotator.outcome)
-            self._tell(rotator.outcome)
+            self._tell_end(rotator.outcome, epoch)
         finally:
             self.progress = None
 
-    def _failed(self, exc: CloakfsError) -> None:
+    def _failed(self, exc: CloakfsError, epoch: int) -> None:
         logger.error("rotation: %s; it is tried again", exc)
-        self._tell(exc)
+        self._tell_end(exc, epoch)
+
+    def _tell_end(self, news: Outcome | CloakfsError, epoch: int) -> None:
+        """How a run for ``epoch`` ended. What it left under that epoch is the next run's, where another has begun."""
+        if self._volume.config.active.epoch == epoch:
+            self._tell(news)
 
     async def _drive(self, rotator: Rotator) -> None:
         steps, told = rotator.run(), 0.0
@@ -135,4 +140,5 @@ class Rotating:
             try:
                 listener.send_nowait(news)
             except trio.WouldBlock:
-                self._listeners.discard(listener)  # It does not listen any more.
+                self._listeners.discard(listener)
+                listener.close()  # It does not listen any more; if it does after all, its connection ends.

@@ -71,6 +71,18 @@ def test_under_load(mounted: MountedVolume) -> None:
     assert {path: path.read_bytes() for path in made} == made
 
 
+def test_another_one_begins_while_one_is_under_way(mounted: MountedVolume) -> None:
+    """Both end together, and whoever waits for either is told of that end, not of what the first run left."""
+    furnish(mounted.path)
+    first = control.talk(socket_of(mounted), request(begin(mounted, data=True)))
+    next(first)
+    second = follow(mounted, begin(mounted, data=False))
+    *_, last = first
+    assert [(said["left"], said["failed"]) for said in (last["rotation"], second)] == [(0, 0)] * 2
+    config = read_config(os.fsencode(mounted.lower))
+    assert (config.active.epoch, config.rotating, len(config.rotations)) == (2, False, 2)
+
+
 def test_killed_and_taken_up_again(mounted: MountedVolume) -> None:
     """kill -9 in the middle, again and again: the next mount goes on by itself, until all is done."""
     made = furnish(mounted.path)
