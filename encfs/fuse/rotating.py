@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from encfs.errors import CloakfsError
+from encfs.errors import CloakfsError, VolumeInUseError
 from encfs.fuse.errnos import logger
 from encfs.fuse.state import MountState
 from encfs.memory import leftovers
@@ -22,6 +22,9 @@ from encfs.volume.verify import Progress
 
 # A run that could not end (the medium refused, somebody is changing the keys) is tried again after this.
 _AGAIN_SECONDS = 60.0
+# Whoever changes the keys hands them over, or lets go of them, in less (two Argon2id runs); a run that ends just then
+# is not a failure yet.
+_HANDOVER_SECONDS = 10.0
 _TELL_SECONDS = 0.1
 # After each step so much of the time that it took is left to programs.
 _REST_PER_WORK = 1.0
@@ -60,20 +63,33 @@ class Rotating:
         while True:
             await self._wanted.wait()
             self._wanted = trio.Event()
+            handover = False
             while self._volume.config.rotating and not self._state.medium.gone:
-                await self._once()
+                handover = await self._once(patient=not handover)
                 if self._volume.config.rotating:
-                    with trio.move_on_after(_AGAIN_SECONDS):
+                    with trio.move_on_after(_HANDOVER_SECONDS if handover else _AGAIN_SECONDS):
                         await self._wanted.wait()
                         self._wanted = trio.Event()
             # No key of an old epoch is left, neither in memory that is free.
             leftovers.overwrite()
 
-    async def _once(self) -> None:
-        """One run, and the word on how it went; none where another rotation has begun meanwhile, which ends both."""
+    async def _once(self, *, patient: bool) -> bool:
+        """One run, and the word on how it went; none where another rotation has begun meanwhile, which ends both.
+
+        Args:
+            patient: somebody who is changing the keys at its end is waited for, without a word.
+
+        Returns:
+            Whether that is so.
+        """
         rotator, epoch = Rotator(self._volume), self._volume.config.active.epoch
         try:
             await self._drive(rotator)
+        except VolumeInUseError as exc:
+            if patient:
+                logger.info("rotation: %s; it goes on after that", exc)
+                return True
+            self._failed(exc, epoch)
         except CloakfsError as exc:
             self._failed(exc, epoch)
         except OSError as exc:
@@ -88,6 +104,7 @@ class Rotating:
             self._tell_end(rotator.outcome, epoch)
         finally:
             self.progress = None
+        return False
 
     def _failed(self, exc: CloakfsError, epoch: int) -> None:
         logger.error("rotation: %s; it is tried again", exc)

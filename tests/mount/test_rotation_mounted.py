@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 from encfs.cli import control, targets
 from encfs.core.sources import KnownSecret
@@ -37,7 +40,7 @@ def socket_of(volume: MountedVolume) -> Path:
     return mounted.socket
 
 
-def follow(volume: MountedVolume, new: NewEpoch) -> dict[str, object]:
+def follow(volume: MountedVolume, new: NewEpoch) -> dict[str, Any]:
     """Let the mount do it; what it says at the end."""
     *_, last = control.talk(socket_of(volume), request(new))
     return last["rotation"]
@@ -81,6 +84,22 @@ def test_another_one_begins_while_one_is_under_way(mounted: MountedVolume) -> No
     assert [(said["left"], said["failed"]) for said in (last["rotation"], second)] == [(0, 0)] * 2
     config = read_config(os.fsencode(mounted.lower))
     assert (config.active.epoch, config.rotating, len(config.rotations)) == (2, False, 2)
+
+
+def test_a_run_ends_while_somebody_changes_the_keys(mounted: MountedVolume) -> None:
+    """That is waited for, and nobody is told of a failure; here it is another rotation, which ends both."""
+    (mounted.path / "letter").write_bytes(b"Dear colleague")
+    first, told = begin(mounted, data=False), list[dict[str, Any]]()
+    changing = os.open(mounted.lower, os.O_RDONLY)
+    fcntl.flock(changing, fcntl.LOCK_EX)
+    waiting = threading.Thread(target=lambda: told.append(follow(mounted, first)))
+    waiting.start()
+    wait_for(lambda: "it goes on after that" in mounted.log.read_text(), "the first run cannot end")
+    os.close(changing)
+    told.append(follow(mounted, begin(mounted, data=False)))
+    waiting.join()
+    assert [(said["left"], said["failed"]) for said in told] == [(0, 0)] * 2
+    assert epochs_after_lock(mounted) == {"2"}
 
 
 def test_killed_and_taken_up_again(mounted: MountedVolume) -> None:
