@@ -43,7 +43,7 @@ class Layer:
     pure: bool = False  # no builtin that does I/O either
 
 
-BASE = frozenset({"errors", "units"})
+BASE = frozenset({"checks", "errors", "units"})
 
 LAYERS: dict[str, Layer] = {
     # encfs/__init__.py: the version, no imports at all.
@@ -51,6 +51,8 @@ LAYERS: dict[str, Layer] = {
     "__main__": Layer(ours=frozenset({"cli"})),
     "errors": Layer(stdlib=PURE_STDLIB, pure=True),
     "units": Layer(stdlib=PURE_STDLIB, pure=True),
+    # Traffic lights: words for whatever looks at something, and for cli.
+    "checks": Layer(stdlib=PURE_STDLIB, pure=True),
     # Why and when mounts lock: words for host, fuse and cli.
     "locking": Layer(stdlib=PURE_STDLIB, pure=True),
     # Where sockets and logs of this host are: for fuse and cli, which meet there.

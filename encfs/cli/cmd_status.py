@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import click
 
+from encfs.checks import Light
 from encfs.cli import break_glass, last_locks, mounts, options, output, policy_view, progress, swapping, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import unlock
-from encfs.core.policy import Light
 from encfs.errors import CloakfsError, ExitCode
 from encfs.format.config import Config
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME

@@ -43,10 +43,18 @@ def print_json(value: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
+def _plain() -> bool:
+    return not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+
+
 def bold(text: str) -> str:
     """``text``, in bold on a terminal that wants it."""
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    return text if plain else click.style(text, bold=True)
+    return text if _plain() else click.style(text, bold=True)
+
+
+def coloured(text: str, colour: str) -> str:
+    """``text``, in one of click's colours on a terminal that wants them. It has to be clear without."""
+    return text if _plain() else click.style(text, fg=colour)
 
 
 def printable(name: bytes | str) -> str:

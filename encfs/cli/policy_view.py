@@ -11,10 +11,11 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Final
 
+from encfs.checks import Light
 from encfs.cli import output, targets
 from encfs.cli.key_slots import printable_label
 from encfs.cli.unlocking import about
-from encfs.core.policy import Check, Judgement, Light, Reason, judge
+from encfs.core.policy import Check, Judgement, Reason, judge
 from encfs.format.config import Config
 from encfs.format.policy import Policy
 from encfs.volume.skeleton import read_config_and_digest

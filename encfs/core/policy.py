@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Final
 
+from encfs.checks import Light
 from encfs.errors import PolicyError
 from encfs.format.config import Config
 from encfs.format.policy import Policy
@@ -39,14 +40,6 @@ RECOMMENDED: Final = Policy(
     recovery_slots=1,
 )
 """The rules of ``cloakfs policy --recommended``."""
-
-
-class Light(IntEnum):
-    """How a volume stands; the number is the exit status of ``cloakfs status``."""
-
-    GREEN = 0
-    AMBER = 1
-    RED = 2
 
 
 class Reason(StrEnum):

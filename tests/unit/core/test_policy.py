@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from encfs.checks import Light
 from encfs.core.policy import (
     DAY,
     RECOMMENDED,
-    Light,
     Reason,
     idle_seconds,
     judge,
