@@ -87,20 +87,23 @@ def _mapped(statm: BinaryIO) -> int:
 def _overwrite_heap() -> None:
     """Take free pieces of each size until they come from the end of the heap, which is given back to the kernel."""
     _libc.malloc_trim(0)
-    # What comes from the end lies higher than everything before; a place that was freed meanwhile does not.
+    # What comes from the end lies higher than everything before; a place that was freed meanwhile does not. Pieces of
+    # other heaps, which a thread has at hand after it freed them for another one, lie above the end.
     free = _libc.mallinfo2()
     highest = _libc.sbrk(0) - free.keepcost - 1
+    # More than is free cannot be taken, of all sizes together: where the heap could not grow at its end, this ends.
+    left = free.fordblks + _CACHED * sum(_MALLOC_SIZES)
     held: list[int] = []
     try:
         for size in _MALLOC_SIZES:
-            # More than is free cannot be taken: where the heap could not grow at its end, this ends.
-            for _ in range(free.fordblks // size + _CACHED):
+            for _ in range(left // size):
                 place = _libc.malloc(size)
                 if not place:
                     return
                 held.append(place)
+                left = max(left - size, 0)
                 ctypes.memset(place, 0, size)
-                if place > highest:
+                if highest < place < _libc.sbrk(0):
                     highest = place
                     break
     finally:
