@@ -18,6 +18,7 @@ from encfs.cli import calibration, new_passphrase, options, output, progress, te
 from encfs.cli.calibration import Calibrated, calibrate
 from encfs.cli.new_passphrase import Wanted
 from encfs.cli.recovery_key import prove, write_file
+from encfs.cli.secret_files import check_free, is_device
 from encfs.cli.secrets import SecretOptions, passphrase_options
 from encfs.crypto import rng
 from encfs.errors import ExitCode, NotEmptyError, UsageError
@@ -159,12 +160,8 @@ def _check_recovery_out(path: str, volume: str) -> None:
             "the recovery key would lie in the volume that it opens",
             hint="Choose a place that is not lost together with the volume.",
         )
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISCHR(mode):
-        raise NotEmptyError(f"{output.printable(path)}: this exists already", hint="Nothing is ever overwritten.")
+    if not is_device(path):
+        check_free(path)
 
 
 # -- making it -------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -18,12 +17,12 @@ import click
 from encfs.cli import (
     calibration,
     elsewhere,
-    media,
     new_passphrase,
     options,
     output,
     progress,
     recovery_key,
+    secret_files,
     secrets,
     terminal,
     unlocking,
@@ -34,7 +33,7 @@ from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.core.slots import SlotSecret
 from encfs.core.sources import KnownSecret, NewSlot, UnlockSource
 from encfs.crypto import rng
-from encfs.errors import ExitCode, FormatError, MemoryShortError, NotEmptyError, UnlockError, UsageError
+from encfs.errors import ExitCode, FormatError, MemoryShortError, UnlockError, UsageError
 from encfs.format.config import Config
 from encfs.format.key_file import decode_key_file, encode_key_file
 from encfs.format.limits import KEY_FILE_KEY_SIZE, LABEL_MAX, RECOVERY_KEY_SIZE
@@ -258,32 +257,10 @@ def _check_places(wishes: _Wishes, path: str) -> None:
         UsageError: a secret would lie on the volume's own medium. NotEmptyError: a file is there already.
     """
     for place in (wishes.key_file, wishes.recovery_out, *elsewhere.places_apart(wishes.elsewhere)):
-        if place is not None and not _is_device(place):
-            check_apart(place, path)
-    if wishes.recovery_out is not None and not _is_device(wishes.recovery_out):
-        check_free(wishes.recovery_out)
-
-
-def check_apart(place: str, path: str) -> None:
-    """Raises: UsageError: what lies at ``place`` would be lost and stolen together with the volume."""
-    if media.same_medium(place, path):
-        raise UsageError(
-            f"{output.printable(place)}: this is on the medium of the volume, and would be lost together with it",
-            hint="Choose a place on another stick or disk.",
-        )
-
-
-def check_free(place: str) -> None:
-    """Raises: NotEmptyError: there is something at ``place``."""
-    if os.path.lexists(place):
-        raise NotEmptyError(f"{output.printable(place)}: this exists already", hint="Nothing is ever overwritten.")
-
-
-def _is_device(path: str) -> bool:
-    try:
-        return stat.S_ISCHR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
+        if place is not None and not secret_files.is_device(place):
+            secret_files.check_apart(place, path)
+    if wishes.recovery_out is not None and not secret_files.is_device(wishes.recovery_out):
+        secret_files.check_free(wishes.recovery_out)
 
 
 class _Maker:
@@ -366,7 +343,7 @@ class _Maker:
         if os.path.lexists(wishes.key_file):
             return decode_key_file(secrets.read_file(wishes.key_file))
         key = rng.random_bytes(KEY_FILE_KEY_SIZE)
-        write_new(wishes.key_file, encode_key_file(key))
+        secret_files.write_new(wishes.key_file, encode_key_file(key))
         self._undo.append(functools.partial(os.unlink, wishes.key_file))
         return key
 
@@ -377,7 +354,7 @@ class _Maker:
             recovery_key.prove(key, self._path)
             return key
         recovery_key.write_file(out, key, self._path)
-        if not _is_device(out):
+        if not secret_files.is_device(out):
             self._undo.append(functools.partial(os.unlink, out))
         return key
 
@@ -392,23 +369,6 @@ class _Maker:
 def may_be_written(exc: BaseException) -> bool:
     """Whether a change of slots that ended so may be on the disk: then what the new slot opens with must not go."""
     return not isinstance(exc, (UsageError, UnlockError, MemoryShortError, FormatError))
-
-
-def write_new(path: str, content: bytes) -> None:
-    """A new file for its owner only, on the medium when this returns.
-
-    Raises:
-        OSError: it exists, or cannot be written; then nothing of it is left.
-    """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-    except BaseException:
-        os.unlink(path)
-        raise
 
 
 def _tell(path: str, slot: Slot, what: str, unproved: str, json_wanted: bool) -> None:  # noqa: FBT001 - of the option

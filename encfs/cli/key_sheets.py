@@ -19,7 +19,7 @@ from typing import Any, Final, Self, TypeVar
 
 import click
 
-from encfs.cli import break_glass, key_making, options, output, progress, recovery_key, terminal
+from encfs.cli import break_glass, key_making, options, output, progress, recovery_key, secret_files, terminal
 from encfs.cli import shares as share_input
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import find_slot, kind_text, printable_label, target_of
@@ -157,8 +157,8 @@ def recovery(
     pdf = recovery_sheet(key, volume=place.name, volume_id=place.config.volume_id, custodian=custodian, day=day)
     new = NewSlot(kind=SlotKind.RECOVERY, label=place.label, kdf=Kdf(KdfAlg.NONE), secret=SlotSecret(key=key))
     if out != _PIPE:
-        key_making.check_free(out)
-        key_making.check_apart(out, place.path)
+        secret_files.check_free(out)
+        secret_files.check_apart(out, place.path)
     with key_making.opened(place.path, secret) as keys, _Sheets({} if out == _PIPE else {out: pdf}) as sheets:
         if out == _PIPE:
             sys.stdout.buffer.write(pdf)
@@ -214,8 +214,8 @@ def shares(
     made = split(key, threshold, count, taken=share_input.sets_of(place.config.slots))
     files = _share_files(made, _holders(holders, count), place, out_dir, text=text)
     for name in files:
-        key_making.check_free(name)
-    key_making.check_apart(out_dir, place.path)
+        secret_files.check_free(name)
+    secret_files.check_apart(out_dir, place.path)
     source = SharedSecret(made[0].set_id, key)
     with key_making.opened(place.path, secret) as keys, _Sheets(files, out_dir) as sheets:
         if not yes:
@@ -322,7 +322,7 @@ class _Sheets:
                 os.mkdir(self._directory, 0o700)
                 self._made_directory = True
             for name, content in self._files.items():
-                key_making.write_new(name, content)
+                secret_files.write_new(name, content)
                 self._made.append(name)
         except BaseException:
             self._discard()

@@ -272,14 +272,14 @@ def test_a_place_that_fails_takes_all_sheets_with_it(
     volume: Made, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third sheet cannot be written: the others go again, and no slot is made."""
-    real: Callable[[str, bytes], None] = key_sheets.key_making.write_new
+    real: Callable[[str, bytes], None] = key_sheets.secret_files.write_new
 
     def failing(path: str, content: bytes) -> None:
         if "share-3" in path:
             raise OSError(28, "No space left on device")
         real(path, content)
 
-    monkeypatch.setattr(key_sheets.key_making, "write_new", failing)
+    monkeypatch.setattr(key_sheets.secret_files, "write_new", failing)
     before = config(volume)
     with pytest.raises(OSError, match="No space"):
         make_shares(volume, elsewhere / "sheets", *volume.secret)
