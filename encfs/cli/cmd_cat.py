@@ -12,6 +12,7 @@ import click
 from encfs.cli import options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.errors import ExitCode, UsageError
+from encfs.volume.source import Source
 
 
 @options.command(
@@ -41,7 +42,7 @@ def command(*, volume: str, path: str, secret: SecretOptions) -> ExitCode:
     return ExitCode.OK
 
 
-def _write_out(source: sources.Source, path: bytes, size: int) -> None:
+def _write_out(source: Source, path: bytes, size: int) -> None:
     # A bar beside the content itself, or beside a pager, would be in the way.
     to_file = stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     done = 0
@@ -53,7 +54,7 @@ def _write_out(source: sources.Source, path: bytes, size: int) -> None:
     sys.stdout.buffer.flush()
 
 
-def _pieces(source: sources.Source, path: bytes) -> Iterator[bytes]:
+def _pieces(source: Source, path: bytes) -> Iterator[bytes]:
     """The content; what goes wrong with reading it, and only that, has the path."""
     with sources.named(path):
         yield from source.read(path)

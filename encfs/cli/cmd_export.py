@@ -1,70 +1,41 @@
 """``cloakfs export``: copies files and trees out of a volume.
 
-Owns: what is copied (contents, directories, symlinks, hard links, modes, mtimes; owners where root runs it) and
-what happens to the rest. Must not know: whether the volume is mounted.
+Owns: where the copy goes, and what is said of it. Must not know: whether the volume is mounted, how a tree is copied
+(``encfs/volume/copying.py``).
 
-Rules: nothing is ever overwritten. What cannot be read is reported, and the rest is copied. An export that is
-stopped, or for which there is no room, takes back everything it made.
+Rules: nothing is ever overwritten. An export that is stopped, or for which there is no room, takes back everything
+it made.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Final
+from dataclasses import dataclass
 
 import click
 
 from encfs.cli import options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, secret_options
-from encfs.errors import DataError, ExitCode, NotEmptyError, UsageError
+from encfs.errors import ExitCode, NotEmptyError, UsageError
+from encfs.volume.copying import Copier, ExactPlacement, Item, Report
 from encfs.volume.paths import Entry
-
-_ZEROS: Final = bytes(1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
-    """One entry to copy: its path in the volume, and where it goes."""
+class _Shown:
+    """Tells on a bar how far the run is."""
 
-    path: bytes = field(repr=False)
-    to: bytes = field(repr=False)
-    entry: Entry = field(repr=False)
+    bar: progress.Bar
 
+    def update(self, done: int, total: int, note: str) -> None:
+        self.bar.update(done, total, note)
 
-@dataclass(slots=True)
-class _Report:
-    """What was copied and what was not."""
-
-    files: int = 0
-    directories: int = 0
-    symlinks: int = 0
-    size: int = 0
-    failures: list[tuple[bytes, str]] = field(default_factory=list)
-    skipped: list[tuple[bytes, str]] = field(default_factory=list)
-    damaged: bool = False
-
-
-# These end an export: the next entry would fare no better. Others are of one entry, such as a name or a symlink
-# that the destination's filesystem does not allow.
-_FATAL: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE}
-)
-_UNSUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
-
-
-class _DestinationError(Exception):
-    """Writing the copy failed; what reads from the volume is not to blame."""
-
-    def __init__(self, cause: OSError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    def failed(self, path: bytes, reason: str) -> None:
+        self.bar.remark(f"not exported: {output.printable(path) or '/'}: {reason}")
 
 
 @options.command(
@@ -94,9 +65,10 @@ def command(*, volume: str, path: str, dest: str, as_json: bool, secret: SecretO
         with sources.named(inside):
             first = source.stat(inside)
         to = _destination(inside, first, dest)
-        report = _Report()
         with _taken_back(to), progress.bar("Exporting") as shown:
-            _Export(source, report, shown).run(_Item(inside, to, first))
+            copier = Copier(source, _Shown(shown), ExactPlacement())
+            copier.run([Item(inside, first, to)])
+    report = copier.report
     code = _exit_code(report)
     if as_json:
         output.print_json(_as_json(target.volume, path, to, report))
@@ -155,199 +127,13 @@ def _taken_back(to: bytes) -> Iterator[None]:
         raise
 
 
-class _Export:
-    """One run: a walk that plans, then a walk that copies."""
-
-    def __init__(self, source: sources.Source, report: _Report, shown: progress.Bar) -> None:
-        self._source = source
-        self._report = report
-        self._shown = shown
-        self._first_links: dict[int, bytes] = {}
-        self._missing: set[bytes] = set()
-        self._total = 0
-        self._first = b""
-
-    def run(self, first: _Item) -> None:
-        """Copy it and everything below.
-
-        Raises:
-            OSError: the copy cannot be written.
-        """
-        self._first = first.path
-        plan = list(self._plan(first))
-        self._total = sum(item.entry.size for item in plan if stat.S_ISREG(item.entry.mode))
-        self._show()
-        try:
-            for item in plan:
-                if os.path.dirname(item.to) in self._missing:
-                    self._missing.add(item.to)
-                else:
-                    self._reading(item.path, partial(self._copy, item))
-            # Backwards, so that what is written into a directory is done before its time and mode are set.
-            for item in reversed(plan):
-                if stat.S_ISDIR(item.entry.mode) and os.path.lexists(item.to):
-                    self._dress(item)
-        except _DestinationError as exc:
-            raise OSError(exc.cause.errno, exc.cause.strerror, os.fsdecode(first.to)) from exc
-
-    def _plan(self, first: _Item) -> Iterator[_Item]:
-        pending = [first]
-        while pending:
-            item = pending.pop()
-            yield item
-            if stat.S_ISDIR(item.entry.mode):
-                self._reading(item.path, partial(self._extend, pending, item))
-
-    def _extend(self, pending: list[_Item], item: _Item) -> None:
-        pending.extend(self._children(item))
-
-    def _children(self, item: _Item) -> list[_Item]:
-        listing = self._source.list(item.path)
-        if listing.unreadable:
-            names = output.plural(listing.unreadable, "entry has a name that is", "entries have names that are")
-            self._fail(item.path, f"{names} damaged", damaged=True)
-        prefix = item.path + b"/" if item.path else b""
-        return [_Item(prefix + entry.name, item.to + b"/" + entry.name, entry) for entry in reversed(listing.entries)]
-
-    def _reading(self, path: bytes, action: Callable[[], None]) -> None:
-        """Do something that reads from the volume; if that fails it is reported, and the export goes on."""
-        try:
-            action()
-        except DataError as exc:
-            self._fail(path, str(exc), damaged=True)
-        except OSError as exc:
-            self._fail(path, (exc.strerror or str(exc)).lower(), damaged=False)
-        except _DestinationError as exc:
-            if exc.cause.errno in _FATAL or path == self._first:
-                raise
-            self._fail(path, f"the destination refuses it: {exc.cause.strerror}", damaged=False)
-
-    def _fail(self, path: bytes, reason: str, *, damaged: bool) -> None:
-        self._report.failures.append((path, reason))
-        self._report.damaged = self._report.damaged or damaged
-        self._shown.remark(f"not exported: {output.printable(path) or '/'}: {reason}")
-
-    def _show(self) -> None:
-        self._shown.update(self._report.size, self._total, output.plural(self._report.files, "file"))
-
-    def _copy(self, item: _Item) -> None:
-        mode = item.entry.mode
-        if stat.S_ISDIR(mode):
-            self._missing.add(item.to)
-            with _writing():
-                if not os.path.isdir(item.to):
-                    os.mkdir(item.to, 0o700)
-            self._missing.discard(item.to)
-            self._report.directories += 1
-        elif stat.S_ISLNK(mode):
-            target = self._source.read_link(item.path)
-            with _writing():
-                os.symlink(target, item.to)
-            self._dress(item)
-            self._report.symlinks += 1
-        elif stat.S_ISREG(mode):
-            self._file(item)
-            self._report.files += 1
-            self._show()
-        else:
-            self._report.skipped.append((item.path, _kind(mode)))
-
-    def _file(self, item: _Item) -> None:
-        first = self._first_links.get(item.entry.inode) if item.entry.links > 1 else None
-        if first is not None and _linked(first, item.to):
-            return
-        with _writing():
-            fd = os.open(item.to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        before = self._report.size
-        try:
-            self._fill(fd, item.path)
-            self._dress(item)
-        except BaseException:
-            os.unlink(item.to)
-            self._report.size = before
-            raise
-        finally:
-            os.close(fd)
-        if item.entry.links > 1:
-            self._first_links[item.entry.inode] = item.to
-
-    def _fill(self, fd: int, path: bytes) -> None:
-        """Write the content; a piece of zeros is left out, so that a sparse file stays one."""
-        size = 0
-        for piece in self._source.read(path):
-            with _writing():
-                if piece != _ZEROS[: len(piece)]:
-                    _write_all(fd, piece, size)
-            size += len(piece)
-            self._report.size += len(piece)
-            self._show()
-        with _writing():
-            os.truncate(fd, size)
-
-    @staticmethod
-    def _dress(item: _Item) -> None:
-        """Owner (as root), mode and mtime, in the order in which none undoes another."""
-        entry = item.entry
-        as_root = os.geteuid() == 0
-        if as_root:
-            _if_supported(partial(os.chown, item.to, entry.uid, entry.gid, follow_symlinks=False))
-        if not stat.S_ISLNK(entry.mode):
-            # Without the owner, a set-user-id bit would lend the rights of the wrong one.
-            _if_supported(partial(os.chmod, item.to, entry.mode & (0o7777 if as_root else 0o777)))
-        _if_supported(partial(os.utime, item.to, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False))
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise _DestinationError(exc) from exc
-
-
-def _if_supported(action: Callable[[], None]) -> None:
-    """Owners and modes are lost where the destination has none, as on a stick with FAT."""
-    with _writing():
-        try:
-            action()
-        except OSError as exc:
-            if exc.errno not in _UNSUPPORTED:
-                raise
-
-
-def _linked(first: bytes, to: bytes) -> bool:
-    """Whether the destination could make a hard link."""
-    with _writing():
-        try:
-            os.link(first, to)
-        except OSError as exc:
-            if exc.errno not in _UNSUPPORTED:
-                raise
-            return False
-    return True
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(fd, view, offset)
-        if count == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view, offset = view[count:], offset + count
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
-    return kinds.get(stat.S_IFMT(mode), "special file")
-
-
-def _exit_code(report: _Report) -> ExitCode:
+def _exit_code(report: Report) -> ExitCode:
     if report.damaged:
         return ExitCode.DAMAGED_DATA
     return ExitCode.FAILURE if report.failures else ExitCode.OK
 
 
-def _summarize(report: _Report, to: bytes) -> None:
+def _summarize(report: Report, to: bytes) -> None:
     kinds = (
         (report.files, "file", "files"),
         (report.directories, "directory", "directories"),
@@ -364,7 +150,7 @@ def _summarize(report: _Report, to: bytes) -> None:
         )
 
 
-def _as_json(volume: str, path: str, to: bytes, report: _Report) -> dict[str, object]:
+def _as_json(volume: str, path: str, to: bytes, report: Report) -> dict[str, object]:
     return {
         "volume": volume,
         "path": path,

@@ -21,12 +21,11 @@ from encfs.cli import break_glass, last_locks, mounts, options, output, policy_v
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import unlock
 from encfs.errors import CloakfsError, ExitCode
-from encfs.format.config import Config
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.format.policy import NO_POLICY
 from encfs.format.session import SessionRecord, SessionState
-from encfs.format.slots import Kdf, KdfAlg
 from encfs.memory.swap import Swap, swaps
+from encfs.volume.told import config_json
 
 _FLOCK: Final = struct.Struct("hhqqi4x")
 _SHOW_EVERY: Final = 1000
@@ -107,7 +106,7 @@ def _describe(
     now = int(time.time())
     try:
         standing = policy_view.standing(target, now)
-        config, used = _config(standing.config), break_glass.uses(standing.config)
+        config, used = config_json(standing.config), break_glass.uses(standing.config)
         last_lock = last_locks.of(standing.config.volume_id)
         sizes = None if quick else _sizes(target.volume)
     except (CloakfsError, OSError):
@@ -185,38 +184,6 @@ def _session(records: list[SessionRecord]) -> dict[str, Any] | None:
         "uid": last.uid,
         "mountpoint": os.fsdecode(last.mountpoint),
     }
-
-
-def _config(config: Config) -> dict[str, Any]:
-    return {
-        "volume_id": config.volume_id.hex(),
-        "created": config.created,
-        "suite": config.suite,
-        "cell_size": config.cell_size,
-        "epochs": len(config.epochs),
-        "features": {
-            "compat": list(config.features.compat),
-            "incompat": list(config.features.incompat),
-            "ro_compat": list(config.features.ro_compat),
-        },
-        "read_only": config.read_only,
-        "slots": [
-            {
-                "id": slot.id.hex(),
-                "kind": str(slot.kind),
-                "label": slot.label,
-                "created": slot.created,
-                "kdf": _kdf(slot.kdf),
-            }
-            for slot in config.slots
-        ],
-    }
-
-
-def _kdf(kdf: Kdf) -> dict[str, Any]:
-    if kdf.alg is not KdfAlg.ARGON2ID:
-        return {"alg": str(kdf.alg)}
-    return {"alg": str(kdf.alg), "memory_kib": kdf.memory_kib, "passes": kdf.passes, "lanes": kdf.lanes}
 
 
 def _sizes(volume: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
@@ -22,8 +22,8 @@ from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError
 from encfs.volume import Volume
 from encfs.volume.checkpoint_verify import CheckpointVerifier, ComparisonSummary
-from encfs.volume.findings import Code
 from encfs.volume.steps import Waiting
+from encfs.volume.told import counted, verdict, what_was_read
 from encfs.volume.verify import Finding, Progress, Summary, Verifier
 
 _Step: TypeAlias = Finding | Progress | Summary | ComparisonSummary
@@ -194,24 +194,13 @@ def _epochs_text(epochs: dict[str, int]) -> str:
 
 def _summarize(result: _Result) -> None:
     summary = result.summary
-    counts = [output.plural(summary.files, "file"), output.plural(summary.directories, "directory", "directories")]
-    if summary.symlinks:
-        counts.append(output.plural(summary.symlinks, "symlink"))
-    read = f"Read {', '.join(counts)}, {output.human_size(summary.bytes)} in {result.seconds:.1f} s."
-    kept = any(finding.code == Code.KEPT_DAMAGED for finding in result.findings)
-    authentic = "All of it is authentic, but for what a repair put aside." if kept else "All of it is authentic."
-    output.say(f"{read} {output.bold(authentic if summary.clean else _found(summary.findings))}")
+    output.say(f"{what_was_read(summary, result.seconds)} {output.bold(verdict(summary, result.findings))}")
     output.say(f"Headers and records are sealed {_epochs_text(summary.epochs)}.")
     if summary.findings.get("error"):
         output.say("What has an error cannot be read in full. Take it from a backup; the rest is as it was written.")
         output.say("`verify --repair` says what can be put right; `cloakfs rescue` copies what is good in a file.")
     if result.comparison is not None:
         _summarize_comparison(result.comparison)
-
-
-def _found(findings_: Mapping[str, int]) -> str:
-    counted = ((findings_.get("error", 0), "error"), (findings_.get("warning", 0), "warning"))
-    return " and ".join(output.plural(n, noun) for n, noun in counted if n) + " found."
 
 
 def _summarize_comparison(comparison: ComparisonSummary) -> None:
@@ -225,8 +214,8 @@ def _summarize_comparison(comparison: ComparisonSummary) -> None:
         if count:
             counts.append(f"{count:,} {words}")
     read = f"Checkpoint of {when}: {output.plural(comparison.files, 'file')}; {', '.join(counts)}."
-    verdict = "Nothing was put back or deleted below." if comparison.clean else _found(comparison.findings)
-    output.say(f"{read} {output.bold(verdict)}")
+    judged = "Nothing was put back or deleted below." if comparison.clean else counted(comparison.findings)
+    output.say(f"{read} {output.bold(judged)}")
 
 
 def _as_json(target: targets.Target, paths: tuple[str, ...], result: _Result) -> dict[str, object]:

@@ -1,24 +1,20 @@
 """How a finding is shown: as a line, as JSON, and back from the daemon's JSON.
 
-Owns: these spellings, for every command that finds things. Must not know: which command that is.
+Owns: where it is, and the way back, for every command that finds things; line and JSON are those of
+``encfs/volume/told.py``. Must not know: which command that is.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any
 
 from encfs.cli import output
+from encfs.volume.told import finding_json as as_json
+from encfs.volume.told import finding_line as line
 from encfs.volume.verify import Code, Finding, Severity
 
-_WORDS: Final = {"info": "note", "warning": "warning", "error": "ERROR"}
-
-
-def line(finding: Finding) -> str:
-    """One line for people."""
-    where = output.printable(finding.path) or "/"
-    word = _WORDS.get(str(finding.severity), str(finding.severity))
-    return f"{word}: {where}: {finding.detail} [{finding.code}, below: {output.printable(finding.lower_path)}]"
+__all__ = ["as_json", "from_reply", "line", "where"]
 
 
 def where(finding: Finding) -> str:
@@ -26,17 +22,6 @@ def where(finding: Finding) -> str:
     if finding.code in (Code.FOREIGN, Code.ENTRY_DAMAGED):
         return output.printable(finding.lower_path)
     return output.printable(finding.path) or "/"
-
-
-def as_json(finding: Finding) -> dict[str, object]:
-    """The object of docs/json.md."""
-    return {
-        "severity": str(finding.severity),
-        "code": str(finding.code),
-        "path": os.fsdecode(finding.path),
-        "lower_path": os.fsdecode(finding.lower_path),
-        "detail": finding.detail,
-    }
 
 
 def from_reply(fields: dict[str, Any]) -> Finding:

@@ -15,7 +15,7 @@ import click
 
 from encfs.cli import control, key_making, options, output, progress, targets
 from encfs.cli.secrets import SecretOptions, secret_options
-from encfs.cli.unlocking import about, config_of
+from encfs.cli.unlocking import config_of
 from encfs.errors import ExitCode, ReadOnlyError
 from encfs.format.config import Config
 from encfs.format.epochs import RotationReason
@@ -25,6 +25,7 @@ from encfs.volume import Volume
 from encfs.volume.keys import Keys, NewEpoch
 from encfs.volume.rotation import Outcome, Rotator
 from encfs.volume.steps import carry_out
+from encfs.volume.told import about
 from encfs.volume.verify import Progress
 
 _REASONS: Final = [str(reason) for reason in RotationReason]

@@ -20,10 +20,10 @@ from typing import Any, Final, Self, TypeVar
 import click
 
 from encfs.cli import break_glass, key_making, options, output, progress, recovery_key, secret_files, terminal
-from encfs.cli import shares as share_input
 from encfs.cli.key_slots import as_json as slot_json
 from encfs.cli.key_slots import find_slot, kind_text, printable_label, target_of
 from encfs.cli.secrets import SecretOptions, secret_options, secret_options_but_shares
+from encfs.cli.shares import sets_of
 from encfs.cli.unlocking import config_of
 from encfs.core.slots import SlotSecret
 from encfs.core.sources import KnownSecret, NewSlot, SharedSecret, UnlockSource
@@ -35,6 +35,7 @@ from encfs.format.slots import Kdf, KdfAlg, ShareSet, Slot, SlotKind, encode_sha
 from encfs.sheets import parts
 from encfs.sheets.shares import Collector, Share, split
 from encfs.sheets.sheets import recovery_sheet, share_sheet
+from encfs.sheets.typed import type_shares
 from encfs.volume.keys import Keys
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -211,7 +212,7 @@ def shares(
         terminal.require("somebody who types shares from the paper", hint=_CONSENT_HINT)
     place = _place(volume, SlotKind.SHARES, label, replace, f"{threshold} of {count} shares")
     key = rng.random_bytes(RECOVERY_KEY_SIZE)
-    made = split(key, threshold, count, taken=share_input.sets_of(place.config.slots))
+    made = split(key, threshold, count, taken=sets_of(place.config.slots))
     files = _share_files(made, _holders(holders, count), place, out_dir, text=text)
     for name in files:
         secret_files.check_free(name)
@@ -285,7 +286,7 @@ def _prove_shares(source: SharedSecret, share: Share, out_dir: str) -> None:
             f"{share.threshold} holders type theirs.\n"
             "Until then no slot is made, and sheets that were printed open nothing."
         )
-        share_input.type_in(collector)
+        type_shares(terminal, collector)
     if collector.secret() != source.key:
         raise WrongSecretError("the shares that were typed are not these", hint="Destroy the sheets, and try again.")
 

@@ -9,7 +9,6 @@ import os
 from typing import Any, Final
 
 from encfs.cli import output, progress, targets
-from encfs.cli.unlocking import about
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
 from encfs.format.config import Config
@@ -17,6 +16,7 @@ from encfs.format.slots import KdfAlg, Slot, SlotKind, decode_share_set
 from encfs.host.freshness import HostFreshness
 from encfs.kinds import KINDS
 from encfs.volume.keys import Keys
+from encfs.volume.told import about
 
 _ID_MIN: Final = 4
 

@@ -1,6 +1,6 @@
 """The command's entry: the group of commands, and how every failure ends.
 
-Owns: the list of commands, the one place where an exception becomes a message and an exit code. Must not
+Owns: the list of commands, how a failure is told (``encfs/outcomes.py`` says what it means). Must not
 know: what a command does. Nothing heavy is imported here: ``cloakfs --version`` answers at once.
 
 Rules: no traceback without ``--debug``. Nothing but results goes to stdout; with ``--json`` that is one
@@ -9,7 +9,6 @@ object, also when the command fails (docs/json.md).
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -25,8 +24,9 @@ from typing import Final, NoReturn, TextIO
 
 import click
 
-from encfs import __version__
-from encfs.errors import CloakfsError, ExitCode
+from encfs import __version__, outcomes
+from encfs.errors import ExitCode
+from encfs.outcomes import Outcome
 
 _COMMANDS: Final = {
     "create": "Make a new volume in an empty directory.",
@@ -74,9 +74,6 @@ EXIT_CODES: Final = {
     ExitCode.INTERRUPTED: "Ctrl-C",
 }
 
-_DISK_ERRORS: Final = frozenset(
-    {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EUCLEAN}
-)
 _GROUP_HELP: Final = """\
 An encrypted folder on any disk, seen in plain text only while it is unlocked.
 
@@ -198,20 +195,12 @@ def run(action: Callable[[], ExitCode], manners: Manners) -> ExitCode:
         return code
     except _Terminated as exc:
         _die_of(exc.number)
-    except (KeyboardInterrupt, EOFError, click.exceptions.Abort):
-        return _tell(manners, ExitCode.INTERRUPTED, "interrupted")
-    except CloakfsError as exc:
-        return _tell(manners, exc.exit_code, str(exc), hint=exc.hint, details=getattr(exc, "details", {}))
+    except click.exceptions.Abort:
+        return _tell(manners, outcomes.of(KeyboardInterrupt()))
     except click.ClickException as exc:
-        return _tell(manners, ExitCode.USAGE, exc.format_message(), hint=_usage_hint(exc))
-    except OSError as exc:
-        code = ExitCode.LOWER_IO if exc.errno in _DISK_ERRORS else ExitCode.FAILURE
-        return _tell(manners, code, sentence(exc))
-    except MemoryError:
-        return _tell(manners, ExitCode.NO_MEMORY, "not enough memory", hint="Close other programs and try again.")
-    except Exception as exc:  # noqa: BLE001 - the last resort: a user never sees a traceback
-        hint = "This is a mistake in cloakfs. Run it again with --debug and report what it shows."
-        return _tell(manners, ExitCode.FAILURE, f"internal error ({type(exc).__name__})", hint=hint)
+        return _tell(manners, Outcome(ExitCode.USAGE, exc.format_message(), _usage_hint(exc)))
+    except (KeyboardInterrupt, Exception) as exc:  # noqa: BLE001 - the last resort: a user never sees a traceback
+        return _tell(manners, outcomes.of(exc))
 
 
 def _keep_standard_streams() -> None:
@@ -243,29 +232,18 @@ def _die_of(number: int) -> NoReturn:
     raise AssertionError("internal error: the process outlived its own signal")
 
 
-def sentence(exc: OSError) -> str:
-    """An ``OSError`` as a person says it: the path, then the reason."""
-    reason = exc.strerror or str(exc) or type(exc).__name__
-    paths = [os.fsdecode(name) for name in (exc.filename, exc.filename2) if isinstance(name, str | bytes)]
-    return ": ".join([*paths, reason[:1].lower() + reason[1:]])
-
-
 def _usage_hint(exc: click.ClickException) -> str:
     context = getattr(exc, "ctx", None)
     return f"See: {context.command_path} --help" if isinstance(context, click.Context) else ""
 
 
-def _tell(
-    manners: Manners, code: ExitCode, message: str, *, hint: str = "", details: dict[str, object] | None = None
-) -> ExitCode:
+def _tell(manners: Manners, outcome: Outcome) -> ExitCode:
     """The message and its hint on stderr, the object on stdout; the code is passed on."""
     if manners.debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    error = {"name": code.name, "exit_code": int(code), "message": message, "hint": hint, **(details or {})}
-    hints = f"\n  {hint}" if hint else ""
     for stream, text in (
-        (sys.stdout, json.dumps({"error": error}) if manners.as_json else ""),
-        (sys.stderr, f"{manners.program}: {message}{hints}"),
+        (sys.stdout, json.dumps(outcome.as_json) if manners.as_json else ""),
+        (sys.stderr, f"{manners.program}: {outcome.text}"),
     ):
         try:
             if text:
@@ -273,7 +251,7 @@ def _tell(
             stream.flush()
         except OSError:
             _give_up_on(stream)  # Closed, or on a full disk: the exit status says it all the same.
-    return code
+    return outcome.code
 
 
 def _give_up_on(stream: TextIO) -> None:

@@ -15,6 +15,7 @@ from encfs.cli.secrets import SecretOptions, passphrase_from_options
 from encfs.core.slots import passphrase_bytes
 from encfs.errors import UsageError, WeakPassphraseError
 from encfs.format.policy import NO_POLICY, Policy
+from encfs.sheets.typed import complain
 
 _TRIES: Final = 3
 
@@ -58,7 +59,7 @@ def choose(wanted: Wanted) -> bytes:
         except (UsageError, WeakPassphraseError) as exc:
             if last:
                 raise
-            terminal.complain(exc)
+            complain(terminal, exc)
         else:
             return secret
     raise AssertionError("internal error: the last try neither returned nor raised")

@@ -14,11 +14,11 @@ from typing import Any, Final
 from encfs.checks import Light
 from encfs.cli import output, targets
 from encfs.cli.key_slots import printable_label
-from encfs.cli.unlocking import about
 from encfs.core.policy import Check, Judgement, Reason, judge
 from encfs.format.config import Config
 from encfs.format.policy import Policy
 from encfs.volume.skeleton import read_config_and_digest
+from encfs.volume.told import about
 
 NOT_VOUCHED: Final = "nothing vouches for this while the volume is locked: give its passphrase to be sure"
 _NOT_THIS_MOUNT: Final = (

@@ -12,10 +12,10 @@ from typing import Final
 
 from encfs.cli import terminal
 from encfs.cli.output import printable
-from encfs.cli.secrets import ask_recovery_key
 from encfs.crypto.kdf import constant_time_equal
 from encfs.errors import UsageError, WrongSecretError
 from encfs.format.recovery_key import encode_recovery_key
+from encfs.sheets.typed import type_recovery_key
 
 _TRIES: Final = 3
 _ON_A_LINE: Final = 5
@@ -75,7 +75,7 @@ def _is_typed_back(key: bytes, remind: Callable[[], None] | None) -> bool:
     wrong = 0
     while wrong < _TRIES:
         try:
-            if constant_time_equal(ask_recovery_key("Recovery key: "), key):
+            if constant_time_equal(type_recovery_key(terminal, "Recovery key: "), key):
                 return True
             problem = "this is a recovery key, but not this one"
         except UsageError as exc:

@@ -24,18 +24,17 @@ import click
 
 from encfs.cli import elsewhere, output, shares, terminal
 from encfs.core.slots import passphrase_from_raw
-from encfs.core.sources import KnownSecret, UnlockSource
+from encfs.core.sources import KnownSecret, UnlockSource, for_passphrase
 from encfs.errors import (
     UnlockError,
     UsageError,
 )
 from encfs.format.key_file import decode_key_file
-from encfs.format.recovery_key import GROUPS, decode_recovery_key
 from encfs.format.slots import Slot, SlotKind
+from encfs.sheets.typed import recovery_key_in
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SECRET_MAX: Final = 1 << 16
-_GROUP_SIZE: Final = 5
 SCRIPT_HINT: Final = (
     "Give --passphrase-file, --passphrase-fd or --passphrase-command (for mount(8): -o passphrase-file=...)."
 )
@@ -173,17 +172,12 @@ def given_sources(options: SecretOptions, slots: Collection[Slot]) -> list[Unloc
     if options.share_files:
         return [shares.from_files([(name, read_file(name)) for name in options.share_files], slots)]
     if options.recovery_file is not None:
-        return [KnownSecret.of(SlotKind.RECOVERY, _recovery_key_in(options.recovery_file))]
+        return [KnownSecret.of(SlotKind.RECOVERY, recovery_key_in(read_file(options.recovery_file)))]
     key = None if options.key_file is None else decode_key_file(read_file(options.key_file))
     if not options.has_passphrase:
         assert key is not None
         return [KnownSecret.of(SlotKind.KEY_FILE, key)]
-    passphrase = passphrase_from_options(options)
-    if key is None:
-        return [KnownSecret.of(SlotKind.PASSPHRASE, passphrase)]
-    both = KnownSecret(SlotKind.PASSPHRASE_AND_KEY_FILE, passphrase, key)
-    alone = KnownSecret.of(SlotKind.KEY_FILE, key)
-    return [both, alone] if any(slot.kind == SlotKind.KEY_FILE for slot in slots) else [both]
+    return for_passphrase(passphrase_from_options(options), key, slots)
 
 
 def passphrase_from_options(options: SecretOptions) -> bytes:
@@ -260,26 +254,3 @@ def _run(command: str) -> bytes:
         how = f"exit status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
         raise UnlockError(f"the passphrase command failed with {how}")
     return found
-
-
-def _recovery_key_in(path: str) -> bytes:
-    text = read_file(path).decode("utf-8", "replace")
-    return decode_recovery_key(" ".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
-
-
-def ask_recovery_key(prompt: str) -> bytes:
-    """A recovery key that somebody types, on one line or several.
-
-    Raises:
-        UsageError: it is mistyped.
-        EOFError: Ctrl-D, or nothing was typed.
-    """
-    typed = terminal.ask(prompt)
-    if not typed.strip():
-        raise EOFError
-    while sum(character not in " -\t" for character in typed) < GROUPS * _GROUP_SIZE:
-        more = terminal.ask("  and on: ")
-        if not more.strip():
-            break
-        typed += " " + more
-    return decode_recovery_key(typed)

@@ -13,59 +13,20 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from encfs.cli import targets
-from encfs.cli.output import printable
 from encfs.cli.secrets import SecretOptions
 from encfs.cli.unlocking import config_of, unlock
-from encfs.errors import DataError, NotFoundError
-from encfs.volume import Volume
+from encfs.errors import DataError
 from encfs.volume.paths import Entry
+from encfs.volume.source import Listing, Source, VolumeSource
+from encfs.volume.told import named
+
+__all__ = ["MountSource", "named", "open_source"]
 
 _PIECE: Final = 1 << 20
 _LINKS_MAX: Final = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The entries of a directory, and how many more have a name that does not authenticate."""
-
-    entries: list[Entry]
-    unreadable: int
-
-
-class Source(Protocol):
-    """A volume's plain tree, for reading. Every method raises ``OSError`` and ``DataError``."""
-
-    def stat(self, path: bytes, *, follow: bool = False) -> Entry: ...
-    def list(self, path: bytes) -> Listing: ...
-    def read_link(self, path: bytes) -> bytes: ...
-    def read(self, path: bytes) -> Iterator[bytes]:
-        """The content in pieces of up to 1 MiB."""
-        ...
-
-
-class VolumeSource:
-    """A volume that this process has unlocked."""
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-
-    def stat(self, path: bytes, *, follow: bool = False) -> Entry:
-        return self._volume.stat(path, follow=follow)
-
-    def list(self, path: bytes) -> Listing:
-        before = self._volume.ctx.events
-        entries = self._volume.list_directory(path)
-        return Listing(entries, self._volume.ctx.events - before)
-
-    def read_link(self, path: bytes) -> bytes:
-        return self._volume.read_link(path)
-
-    def read(self, path: bytes) -> Iterator[bytes]:
-        return self._volume.read_file(path)
 
 
 class MountSource:
@@ -161,17 +122,3 @@ def open_source(target: targets.Target, secret: SecretOptions) -> Iterator[Sourc
     config_of(target.volume)
     with unlock(target.volume, secret, read_only=True) as volume:
         yield VolumeSource(volume)
-
-
-@contextmanager
-def named(path: bytes) -> Iterator[None]:
-    """Puts the path inside the volume before what goes wrong with it."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise NotFoundError(f"{printable(path) or '/'}: there is no such file in the volume") from exc
-    except DataError as exc:
-        exc.args = (f"{printable(path) or '/'}: {exc}",)
-        raise
-    except OSError as exc:
-        raise OSError(exc.errno, exc.strerror, printable(path)) from exc

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from encfs.errors import CloakfsError, UsageError
+from encfs.errors import UsageError
 
 
 def is_interactive() -> bool:
@@ -49,12 +49,6 @@ def tell(text: str) -> None:
     """Write lines to the terminal."""
     with _tty() as tty:
         tty.write(text + "\n")
-
-
-def complain(exc: CloakfsError) -> None:
-    """Say what was wrong with an answer, before the question is asked again."""
-    text = str(exc)
-    tell(f"{text[:1].upper()}{text[1:]}." + (f"\n  {exc.hint}" if exc.hint else ""))
 
 
 def ask(prompt: str) -> str:

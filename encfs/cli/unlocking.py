@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from encfs.cli import elsewhere, output, progress, shares, terminal
 from encfs.cli.secrets import (
     SCRIPT_HINT,
     SecretOptions,
-    ask_recovery_key,
     given_sources,
     read_file,
     require_source,
 )
 from encfs.core.slots import passphrase_bytes
 from encfs.core.sources import KnownSecret, UnlockSource
-from encfs.errors import CloakfsError, DataError, LowerIOError, NotAVolumeError, UsageError, WrongSecretError
+from encfs.errors import LowerIOError, UsageError, WrongSecretError
 from encfs.format.config import Config
 from encfs.format.recovery_key import GROUPS
 from encfs.format.slots import SlotKind
 from encfs.host.freshness import HostFreshness
 from encfs.memory import leftovers
+from encfs.sheets.typed import type_recovery_key
 from encfs.volume import Volume, read_config
+from encfs.volume.told import about
 
 _R = TypeVar("_R")
 _TRIES: Final = 3
@@ -46,27 +47,7 @@ def _ask(options: SecretOptions, path: str, key: bytes | None) -> UnlockSource:
         return KnownSecret.of(SlotKind.PASSPHRASE, passphrase)
     with terminal.private_screen():
         terminal.tell(f"Recovery key of {output.printable(path)}, all {GROUPS} groups. Case and dashes do not matter.")
-        return KnownSecret.of(SlotKind.RECOVERY, ask_recovery_key("  groups: "))
-
-
-@contextmanager
-def about(path: str) -> Iterator[None]:
-    """Puts the path of the volume before what the library says about it."""
-    try:
-        yield
-    except FileNotFoundError as exc:
-        if os.path.isdir(path):
-            raise DataError(f"{output.printable(path)}: a part of the volume is missing: {_name(exc)}") from exc
-        raise NotAVolumeError(f"{output.printable(path)}: there is no such directory") from exc
-    except NotADirectoryError as exc:
-        raise NotAVolumeError(f"{output.printable(path)}: this is no directory, so no volume") from exc
-    except CloakfsError as exc:
-        exc.args = (f"{output.printable(path)}: {exc}",)
-        raise
-
-
-def _name(exc: OSError) -> str:
-    return output.printable(exc.filename) if isinstance(exc.filename, str | bytes) else "a file"
+        return KnownSecret.of(SlotKind.RECOVERY, type_recovery_key(terminal, "  groups: "))
 
 
 def config_of(path: str) -> Config:

@@ -10,6 +10,7 @@ tests/unit/core/test_sources.py is the contract.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -76,6 +77,15 @@ class KnownSecret:
         """The same for each."""
         del slot
         return SlotSecret(self.passphrase, self.key)
+
+
+def for_passphrase(passphrase: bytes, key: bytes | None, slots: Collection[Slot]) -> list[UnlockSource]:
+    """What a passphrase, with the key of a key file or without, may open of these slots; to be tried in this order."""
+    if key is None:
+        return [KnownSecret.of(SlotKind.PASSPHRASE, passphrase)]
+    both = KnownSecret(SlotKind.PASSPHRASE_AND_KEY_FILE, passphrase, key)
+    alone = KnownSecret.of(SlotKind.KEY_FILE, key)
+    return [both, alone] if any(slot.kind == SlotKind.KEY_FILE for slot in slots) else [both]
 
 
 @dataclass(frozen=True, slots=True)

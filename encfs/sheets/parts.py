@@ -22,3 +22,16 @@ def check() -> None:
     except ImportError as exc:
         hint = "Install what is missing with: pip install 'cloakfs[sheets]'"
         raise CloakfsError(f"sheets and shares need {exc.name}, which is not installed", hint=hint) from None
+
+
+def check_words() -> None:
+    """Whether shares can be read here, which takes less than making them.
+
+    Raises:
+        CloakfsError: a package is not installed.
+    """
+    try:
+        import shamir_mnemonic  # noqa: F401, PLC0415 - as above
+    except ImportError as exc:
+        hint = "Install it with: pip install shamir-mnemonic"
+        raise CloakfsError(f"shares need {exc.name}, which is not installed", hint=hint) from None

@@ -197,7 +197,7 @@ def nearest_words(text: str) -> Mapping[int, tuple[str, ...]]:
     Raises:
         CloakfsError: a package is not installed.
     """
-    parts.check()
+    parts.check_words()
     from shamir_mnemonic.wordlist import WORDLIST  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional part
 
     words = words_in(text)
@@ -228,7 +228,7 @@ def _decode(text: str) -> Decoded:
     Raises:
         UsageError: it is mistyped, or not made by cloakfs.
     """
-    parts.check()
+    parts.check_words()
     from shamir_mnemonic import MnemonicError  # noqa: PLC0415 - an optional part
     from shamir_mnemonic import Share as SlipShare  # noqa: PLC0415
 

@@ -14,24 +14,23 @@ from encfs.format.limits import CONFIG_BAK_NAME, CONFIG_NAME
 from encfs.store.base import Store
 
 # Of a medium, or of a filesystem without one. EROFS: ext4 turns read-only when it cannot write its journal.
-_SIGNS: Final = frozenset(
-    {
-        errno.EIO,
-        errno.ENODEV,
-        errno.ENXIO,
-        errno.ESTALE,
-        errno.ENOTCONN,
-        errno.ECONNABORTED,
-        errno.ESHUTDOWN,
-        errno.EUCLEAN,
-        errno.EROFS,
-        errno.EREMOTEIO,
-        errno.ENOMEDIUM,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ETIMEDOUT,
-    }
-)
+_SIGN_NAMES: Final = [
+    "EIO",
+    "ENODEV",
+    "ENXIO",
+    "ESTALE",
+    "ENOTCONN",
+    "ECONNABORTED",
+    "ESHUTDOWN",
+    "EUCLEAN",
+    "EROFS",
+    "EREMOTEIO",
+    "ENOMEDIUM",
+    "EHOSTDOWN",
+    "EHOSTUNREACH",
+    "ETIMEDOUT",
+]
+_SIGNS: Final = frozenset(getattr(errno, name) for name in _SIGN_NAMES if hasattr(errno, name))  # Linux has all.
 # How every config begins, of whatever version of the format (FORMAT.md section 3).
 _CONFIG_START: Final = b"cloakfs-volume "
 

@@ -33,7 +33,7 @@ from encfs.format.limits import (
 from encfs.format.slots import Kdf, KdfAlg, SlotKind
 from encfs.store.atomic import replace_file, sync_directory
 from encfs.store.base import Store
-from encfs.store.local import LocalStore
+from encfs.store.portable import PortableStore
 from encfs.units import DirId, SessionId
 from encfs.volume.places import temporary_name
 
@@ -46,7 +46,15 @@ def minimal_kdf() -> Kdf:
 
 
 def open_root(path: bytes) -> tuple[Store, int]:
-    """The store of a volume directory, and a descriptor of it."""
+    """The store of a volume directory, and a descriptor of it, which the store closes.
+
+    Where the calls of Linux are missing it is a store for reading.
+    """
+    if not hasattr(os, "O_PATH"):
+        portable = PortableStore(path)
+        return portable, portable.root
+    from encfs.store.local import LocalStore  # noqa: PLC0415 - it loads on Linux alone
+
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return LocalStore(fd), fd
 
@@ -98,7 +106,7 @@ def read_config_and_digest(path: bytes) -> tuple[Config, bytes]:
     try:
         copies = read_copies(store, fd)
     finally:
-        os.close(fd)
+        store.close(fd)
     failure: ConfigError | None = None
     found: list[tuple[Config, bytes]] = []
     for raw in copies:
@@ -131,7 +139,7 @@ def create_volume(
             os.rmdir(path)
         raise
     finally:
-        os.close(root_fd)
+        store.close(root_fd)
     return unlocked.config
 
 

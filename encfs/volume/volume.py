@@ -50,9 +50,12 @@ class Volume(PathAccess):
         rollback: why the volume is older than what is remembered, None if it is not; only where it is open for reading.
     """
 
-    def __init__(self, store: Store, root_fd: int, unlocked: core_config.UnlockedConfig, *, read_only: bool) -> None:
+    def __init__(
+        self, store: Store, root_fd: int, unlocked: core_config.UnlockedConfig, *, read_only: bool, opener: Store
+    ) -> None:
         self._store = store
         self._root_fd = root_fd
+        self._opener = opener  # What opened ``root_fd``, and closes it.
         self.config = unlocked.config
         self.config_digest = unlocked.digest
         self.config_key = self._config_key(unlocked)
@@ -169,9 +172,9 @@ class Volume(PathAccess):
         local, root_fd = open_root(path)
         store = store or local
         try:
-            volume = cls(store, root_fd, opened(read_copies(store, root_fd)), read_only=read_only)
+            volume = cls(store, root_fd, opened(read_copies(store, root_fd)), read_only=read_only, opener=local)
         except BaseException:
-            os.close(root_fd)
+            local.close(root_fd)
             raise
         try:
             volume.memory = freshness
@@ -250,7 +253,7 @@ class Volume(PathAccess):
         self._release_memory()
         self.tree.directories.close()
         self.sessions.close()
-        os.close(self._root_fd)
+        self._opener.close(self._root_fd)
         self._closed = True
         if not self.ctx.gone:
             self._forget()  # Else it was done when the medium went away.

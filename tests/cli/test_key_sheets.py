@@ -307,16 +307,18 @@ def test_sheets_stay_where_their_slot_may_be(
 
 
 def test_without_the_packages(volume: Made, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said at once how to get them; unlocking with shares says so too."""
+    """It is said at once how to get them; unlocking with shares takes only one of them, and says so too."""
     monkeypatch.setitem(sys.modules, "segno", None)
     for command, arguments in (
         (key_sheets.recovery, ("--out", elsewhere / "x.pdf")),
         (key_sheets.shares, (*TWO_OF_THREE, "--out-dir", elsewhere / "x")),
-        (cmd_cat.command, ("empty", "--share-file", volume.recovery_file)),
     ):
         with pytest.raises(CloakfsError, match="segno, which is not installed") as caught:
             call(command, volume.path, *arguments)
         assert (caught.value.exit_code, "cloakfs[sheets]" in caught.value.hint) == (ExitCode.FAILURE, True)
+    monkeypatch.setitem(sys.modules, "shamir_mnemonic", None)
+    with pytest.raises(CloakfsError, match="shamir_mnemonic, which is not installed"):
+        call(cmd_cat.command, volume.path, "empty", "--share-file", volume.recovery_file)
     assert list(elsewhere.iterdir()) == []
 
 

@@ -1,0 +1,147 @@
+"""``extract``: copies files and trees out of a volume, in plain text, to a directory of this machine.
+
+Owns: where they go, what is said of them. Must not know: how a tree is copied (``encfs/volume/copying.py``).
+
+Rules: nothing that is there is overwritten without ``--overwrite``. What was copied before the run ended stays; a file
+is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from argparse import Namespace
+from dataclasses import dataclass
+
+from encfs.errors import ExitCode, UsageError
+from encfs.hostpaths import long_path
+from encfs.reader import screen
+from encfs.reader.inside import path_inside
+from encfs.reader.placing import WINDOWS, SafePlacement
+from encfs.reader.unlocking import unlock
+from encfs.volume import Volume
+from encfs.volume.copying import Copier, Item, Report
+from encfs.volume.source import VolumeSource
+from encfs.volume.told import named
+from encfs.wording import as_text, human_size, plural, printable
+
+
+@dataclass(frozen=True, slots=True)
+class _Watcher:
+    line: screen.ProgressLine
+
+    def update(self, done: int, total: int, note: str) -> None:
+        self.line.update(done, total, note)
+
+    def failed(self, path: bytes, reason: str) -> None:
+        self.line.clear()
+        screen.remark(f"not extracted: {printable(path) or '/'}: {reason}")
+
+
+def run(options: Namespace) -> ExitCode:
+    """The command."""
+    to = _destination(options.volume, options.to)
+    placement = SafePlacement(overwrite=options.overwrite)
+    with unlock(options.volume, options) as volume:
+        line = screen.ProgressLine("Extracting")
+        copier = Copier(VolumeSource(volume), _Watcher(line), placement)
+        starts = _starts(volume, [path_inside(path) for path in options.paths], to)
+        os.makedirs(to, exist_ok=True)
+        try:
+            copier.run(starts)
+        finally:
+            line.clear()
+    report = copier.report
+    if options.json:
+        screen.print_json(_as_json(options, report, placement))
+    else:
+        _summarize(options.to, report, placement)
+    if report.damaged:
+        return ExitCode.DAMAGED_DATA
+    return ExitCode.FAILURE if report.failures else ExitCode.OK
+
+
+def _destination(volume: str, to: str) -> bytes:
+    """The directory, in a form that takes long paths.
+
+    Raises:
+        UsageError: it lies in the volume directory.
+    """
+    inner, outer = os.path.realpath(to), os.path.realpath(volume)
+    if os.path.normcase(inner + os.sep).startswith(os.path.normcase(outer + os.sep)):
+        raise UsageError(
+            "the destination lies in the volume directory, where only sealed files belong",
+            hint="Choose a place outside of it.",
+        )
+    return os.fsencode(long_path(inner) if WINDOWS else inner)
+
+
+def _starts(volume: Volume, paths: list[bytes], to: bytes) -> list[Item]:
+    """What to copy: each path, with the directories that lead to it; without paths everything.
+
+    Raises:
+        NotFoundError, DataError, OSError: a path does not exist in the volume, or is damaged.
+    """
+    root = Item(b"", volume.stat(b""), to)
+    wanted = sorted(set(paths)) or [b""]
+    if b"" in wanted:
+        entries = volume.list_directory()
+        return [Item(entry.name, entry, above=root) for entry in entries]
+    items: dict[bytes, Item] = {b"": root}
+    for path in wanted:
+        parts = path.split(b"/")
+        for end in range(1, len(parts) + 1):
+            here = b"/".join(parts[:end])
+            above = items[b"/".join(parts[: end - 1])]
+            if here in items:
+                continue
+            if above.whole and above is not root:
+                break  # It is copied with its directory.
+            items[here] = _item(volume, here, above, whole=here == path)
+    return [item for item in items.values() if item is not root]
+
+
+def _item(volume: Volume, path: bytes, above: Item, *, whole: bool) -> Item:
+    with named(path):
+        entry = volume.stat(path, follow=False)
+    if not whole and stat.S_ISLNK(entry.mode):
+        # Its copy would lead to who knows where on this machine, and what comes after it would be written there.
+        raise UsageError(
+            f"{printable(path)}: this is a symlink in the volume",
+            hint="Give the path of what is meant, without symlinks; `list` shows where they lead.",
+        )
+    return Item(path, entry, above=above, whole=whole)
+
+
+def _summarize(to: str, report: Report, placement: SafePlacement) -> None:
+    kinds = (
+        (report.files, "file", "files"),
+        (report.directories, "directory", "directories"),
+        (report.symlinks, "symlink", "symlinks"),
+    )
+    counts = [plural(count, one, many) for count, one, many in kinds if count]
+    if counts:
+        screen.say(f"Extracted {', '.join(counts)} ({human_size(report.size)}) to {printable(to)}, in plain text.")
+    for name, place in placement.renamed:
+        screen.remark(f"named differently: {printable(name)} is {printable(place)}")
+    for path, kind in report.skipped:
+        screen.remark(f"left out: {printable(path)} is a {kind}")
+    if report.failures:
+        entries = plural(len(report.failures), "entry", "entries")
+        screen.remark(f"cloakfs-reader: {entries} could not be extracted; see above")
+        if any("exists" in reason.lower() for _, reason in report.failures):
+            screen.remark("  What was there already has been left alone; --overwrite replaces files.")
+
+
+def _as_json(options: Namespace, report: Report, placement: SafePlacement) -> dict[str, object]:
+    return {
+        "volume": options.volume,
+        "destination": options.to,
+        "files": report.files,
+        "directories": report.directories,
+        "symlinks": report.symlinks,
+        "bytes": report.size,
+        "renamed": [{"name": as_text(name), "to": as_text(place)} for name, place in placement.renamed],
+        "failures": [{"path": as_text(path), "reason": reason} for path, reason in report.failures],
+        "skipped": [{"path": as_text(path), "kind": kind} for path, kind in report.skipped],
+    }

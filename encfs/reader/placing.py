@@ -1,0 +1,64 @@
+"""Where the copies of a volume's entries go, on a disk of whatever system.
+
+Owns: the names that they get there, and that none leads out of the destination, meets another or replaces a file
+unasked. Must not know: what is copied.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import unicodedata
+from dataclasses import dataclass, field
+
+from encfs.hostpaths import shortened, windows_name
+
+WINDOWS = os.name == "nt"
+
+
+@dataclass(slots=True)
+class SafePlacement:
+    """Names for the destination (docs/reader.md, "Names").
+
+    On Windows what is forbidden there is written as ``%XX``; elsewhere a name stays as it is. Two names that the
+    destination takes for one, because it does not tell ``A`` from ``a``, are told apart by a number.
+
+    Attributes:
+        overwrite: whether a file that is there is replaced; never by another entry of the same run.
+        windows: whether the rules of Windows hold.
+        renamed: what got another name: the path of the copy, and how many were.
+    """
+
+    overwrite: bool
+    windows: bool = WINDOWS
+    renamed: list[tuple[bytes, bytes]] = field(default_factory=list)
+    _taken: set[tuple[bytes, str]] = field(default_factory=set)
+
+    @property
+    def links(self) -> bool:
+        """Windows makes symlinks for administrators only."""
+        return not self.windows
+
+    def place(self, directory: bytes, name: bytes) -> bytes:
+        """Where the copy of an entry called ``name`` goes.
+
+        Raises:
+            OSError: EINVAL for a name that leads somewhere else. No cloakfs makes such an entry.
+        """
+        if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+            raise OSError(errno.EINVAL, "a name that leads out of its directory")
+        whole = windows_name(name) if self.windows else os.fsdecode(name)
+        text, number = whole, 1
+        while (directory, _folded(text)) in self._taken and os.path.lexists(os.path.join(directory, os.fsencode(text))):
+            number += 1
+            text = shortened(whole, f"~{number}")
+        self._taken.add((directory, _folded(text)))
+        place = os.path.join(directory, os.fsencode(text))
+        if os.fsencode(text) != name:
+            self.renamed.append((name, place))
+        return place
+
+
+def _folded(text: str) -> str:
+    """The same for all names that some filesystem takes for one."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())

@@ -1,0 +1,54 @@
+"""The plain tree of a volume as something to read from, for whoever copies it out.
+
+Owns: the interface, and the tree of a volume that this process has unlocked. Must not know: mounts, where the content
+goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from encfs.volume.paths import Entry
+from encfs.volume.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The entries of a directory, and how many more have a name that does not authenticate."""
+
+    entries: list[Entry]
+    unreadable: int
+
+
+class Source(Protocol):
+    """A volume's plain tree, for reading. Every method raises ``OSError`` and ``DataError``."""
+
+    def stat(self, path: bytes, *, follow: bool = False) -> Entry: ...
+    def list(self, path: bytes) -> Listing: ...
+    def read_link(self, path: bytes) -> bytes: ...
+    def read(self, path: bytes) -> Iterator[bytes]:
+        """The content in pieces of up to 1 MiB."""
+        ...
+
+
+class VolumeSource:
+    """A volume that this process has unlocked."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+
+    def stat(self, path: bytes, *, follow: bool = False) -> Entry:
+        return self._volume.stat(path, follow=follow)
+
+    def list(self, path: bytes) -> Listing:
+        before = self._volume.ctx.events
+        entries = self._volume.list_directory(path)
+        return Listing(entries, self._volume.ctx.events - before)
+
+    def read_link(self, path: bytes) -> bytes:
+        return self._volume.read_link(path)
+
+    def read(self, path: bytes) -> Iterator[bytes]:
+        return self._volume.read_file(path)

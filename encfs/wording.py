@@ -1,0 +1,71 @@
+"""How sizes, times, counts and names of files are spelled for people.
+
+Owns: these spellings. Must not know: where they are shown.
+
+Rule: a name of a file goes through :func:`printable` before a person sees it: names are chosen by others and
+may hold terminal control sequences.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+_YEAR_10000: Final = 253_402_214_400
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def as_text(name: bytes) -> str:
+    """A name of a file as text; bytes that are not UTF-8 are lone surrogates, as in PEP 383, on every system."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def printable(name: bytes | str) -> str:
+    r"""A name with everything that a terminal might obey, or that is no text, written as ``\xNN``."""
+    text = as_text(name) if isinstance(name, bytes) else name
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in _bytes_of(c)) for c in text)
+
+
+def _bytes_of(character: str) -> bytes:
+    """What a character stands for: a byte that is no text, or its UTF-8, also of half a pair, which Windows allows."""
+    return character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")
+
+
+def human_size(count: int) -> str:
+    """Bytes in binary units, with three digits at most: 0 B, 4 KiB, 1.5 GiB."""
+    if count < 1024:
+        return f"{count} B"
+    value = count / 1024
+    steps = 0
+    while value >= 1000 and steps + 1 < len(_UNITS):
+        value, steps = value / 1024, steps + 1
+    digits = f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+    return f"{digits.removesuffix('.0')} {_UNITS[steps]}"
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """``1 file``, ``2 files``, ``1,234 files``."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def human_duration(seconds: float) -> str:
+    """A length of time in its largest unit."""
+    for length, noun in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            return plural(int(seconds // length), noun)
+    return plural(int(seconds), "second")
+
+
+def human_time(seconds: float) -> str:
+    """A point in time, in the local zone. A damaged or hostile config can name one that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return "an impossible time"
+
+
+def human_date(seconds: float) -> str:
+    """The day of a point in time, in the local zone."""
+    return human_time(seconds).partition(" ")[0] if 0 <= seconds < _YEAR_10000 else "no day that a calendar has"
