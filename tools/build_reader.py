@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
@@ -27,14 +27,6 @@ from encfs.reader import wheels  # noqa: E402
 from encfs.reader.start import FOLDER  # noqa: E402
 
 NAME = "cloakfs-reader.pyz"
-PLATFORMS = {
-    "win_amd64": ["win_amd64"],
-    "win_arm64": ["win_arm64"],
-    "macosx_arm64": ["macosx_11_0_arm64", "macosx_11_0_universal2"],
-    "macosx_x86_64": ["macosx_10_13_x86_64", "macosx_10_12_x86_64", "macosx_10_9_x86_64", "macosx_10_9_universal2"],
-    "linux_x86_64": ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"],
-    "linux_aarch64": ["manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"],
-}
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MAIN = f"""\
 # cloakfs-reader {__version__}
@@ -125,17 +117,18 @@ def fetch(folder: Path) -> None:
         wanted = Path(scratch, "wanted.txt")
         rows = [line.split() for line in pins().splitlines()]
         lines = [
-            f"{name}=={version} " + " ".join(f"--hash=sha256:{one}" for one in digests) for name, version, *digests in rows
+            " ".join([f"{name}=={version}", *(f"--hash=sha256:{one}" for one in digests)])
+            for name, version, *digests in rows
         ]
         wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for system, tags in PLATFORMS.items():
+        for system, tags in wheels.DOWNLOAD_TAGS.items():
             for python in PYTHONS:
-                download(folder, wanted, system, tags, python)
+                download(folder, wanted, "_".join(system), tags, python)
     size = sum(path.stat().st_size for path in folder.glob("*.whl"))
     say(f"{folder}: {len(list(folder.glob('*.whl')))} wheels, {size / 1e6:.1f} MB")
 
 
-def download(folder: Path, wanted: Path, system: str, tags: list[str], python: str) -> None:
+def download(folder: Path, wanted: Path, system: str, tags: Sequence[str], python: str) -> None:
     """One pip run. A system for which a package has no wheel is told of and left out."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", "--dest", str(folder), "--python-version", python]
@@ -144,7 +137,7 @@ def download(folder: Path, wanted: Path, system: str, tags: list[str], python: s
     done = subprocess.run([*command, "-r", str(wanted)], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR:")), "pip failed")
-        say(f"no wheels for Python {python} on {system}: {reason.removeprefix('ERROR: ')}")
+        say(f"no wheels for Python {python} on {system}: {reason.removeprefix('ERROR: ').partition(' (from')[0]}")
 
 
 def say(text: str) -> None:

@@ -97,18 +97,37 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _explain(problem: str, found: wheels.Found, pins: Mapping[str, wheels.Pins], host: wheels.Host) -> None:
-    python = "py" if host.system == "win" else "python3"
     exact = " ".join(f"{name}=={pins[name].version}" for name in wheels.REQUIRED)
     needs = " ".join(f'"{name}>={pins[name].version.partition(".")[0]}"' for name in ("cryptography", "argon2-cffi"))
+    tags = " ".join(f"--platform {tag}" for tag in host.download_tags)
+    download = f"python3 -m pip download --no-deps --only-binary=:all: --dest {FOLDER}"
     lines = [
         f"cloakfs-reader: the packages cryptography and argon2-cffi are needed, and do not load here: {problem}",
         f"  It found no wheels for {host.text} of: {', '.join(found.missing)}",
         *(f"  Refused, because it is not the file that this reader was built for: {path}" for path in found.refused),
+        *_unknown(host),
         "  Any of these helps, and none needs an administrator:",
-        f"  1. With internet, here:  {python} -m pip install --user {needs}",
+        *_install(needs, host),
         f"  2. On a machine with internet, then copy the folder to where {os.path.basename(sys.argv[0])} lies:",
-        f"     python3 -m pip download --no-deps --only-binary=:all: --dest {FOLDER} "
-        f"--platform {host.platform} --python-version 3.{host.minor} {exact}",
+        f"     {download} {tags} --python-version 3.{host.minor} {exact}",
         "  3. tools/build-reader --wheels  (in the source of cloakfs) makes that folder for all systems.",
     ]
     screen.remark("\n".join(lines))
+
+
+def _unknown(host: wheels.Host) -> list[str]:
+    if (host.system, host.machine) in wheels.DOWNLOAD_TAGS:
+        return []
+    if host.system == "win":
+        return ["  There are no such wheels for this Python. Install Python for 64-bit x64 from python.org instead."]
+    return ["  As far as is known there are no such wheels for this system. Use another machine if what follows fails."]
+
+
+def _install(needs: str, host: wheels.Host) -> list[str]:
+    if host.system == "win":
+        return [f"  1. With internet, here:  py -m pip install --user {needs}"]
+    # Most Linux systems and Homebrew refuse to install beside their own packages, so it gets a place of its own.
+    return [
+        f"  1. With internet, here:  python3 -m venv reader-env && reader-env/bin/pip install {needs}",
+        f"     then:                 reader-env/bin/python {os.path.basename(sys.argv[0])} ...",
+    ]

@@ -23,6 +23,17 @@ REQUIRED: Final = ("cryptography", "cffi", "argon2-cffi", "argon2-cffi-bindings"
 OPTIONAL: Final = ("shamir-mnemonic",)
 """For volumes that are opened with shares."""
 
+DOWNLOAD_TAGS: Final[Mapping[tuple[str, str], Sequence[str]]] = {
+    ("win", "amd64"): ("win_amd64",),
+    ("macosx", "arm64"): ("macosx_11_0_arm64",),
+    ("manylinux", "x86_64"): ("manylinux_2_28_x86_64", "manylinux2014_x86_64"),
+    ("manylinux", "aarch64"): ("manylinux_2_28_aarch64", "manylinux2014_aarch64"),
+}
+"""For which systems there are wheels of all packages, and by which tags pip finds them.
+
+Not of cryptography 50: Windows on ARM (where Python for x64 runs as well) and Macs with an Intel processor.
+"""
+
 _OLD_NAMES: Final = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 _LINUX: Final = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)_(.+)")
 _OLD_LINUX: Final = re.compile(r"(manylinux1|manylinux2010|manylinux2014)_(.+)")
@@ -62,10 +73,15 @@ class Host:
 
     @property
     def platform(self) -> str:
-        """A tag that ``pip download --platform`` takes."""
+        """As a tag has it; on Windows the only one that fits."""
         if self.system == "win":
             return "win32" if self.machine == "x86" else f"win_{self.machine}"
         return f"{self.system}_{self.version[0]}_{self.version[1]}_{self.machine}"
+
+    @property
+    def download_tags(self) -> Sequence[str]:
+        """What ``pip download --platform`` is to be given, as often as there are tags."""
+        return DOWNLOAD_TAGS.get((self.system, self.machine), (self.platform,))
 
 
 def this_host() -> Host:

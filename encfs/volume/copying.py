@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from encfs.crypto import rng
 from encfs.errors import DataError
 from encfs.volume.paths import Entry
+from encfs.volume.places import runs_as_root
 from encfs.volume.source import Source
 from encfs.wording import plural
 
@@ -296,7 +297,7 @@ def _publish(temporary: bytes, to: bytes, *, overwrite: bool) -> None:
 
 def _dress(entry: Entry, to: bytes) -> None:
     """Owner (as root), mode and mtime, in the order in which none undoes another."""
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    as_root = runs_as_root()
     if as_root:
         _if_supported(partial(os.chown, to, entry.uid, entry.gid, follow_symlinks=False))
     if not stat.S_ISLNK(entry.mode):

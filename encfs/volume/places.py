@@ -35,6 +35,11 @@ def temporary_name() -> bytes:
     return TEMP_PREFIX + rng.random_bytes(8).hex().encode()
 
 
+def runs_as_root() -> bool:
+    """Whether this process may give files to other users. Windows, where the library only reads, has no such thing."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 class Places:
     """The part of :class:`~encfs.volume.changes.Changes` that keeps records true to places."""
 
@@ -42,7 +47,7 @@ class Places:
         self._tree = tree
         self._ctx: Context = tree.ctx
         self._attributes = attributes
-        self._is_root = os.geteuid() == 0
+        self._is_root = runs_as_root()
 
     @contextmanager
     def held_open(self, node: Node, found: Found) -> Iterator[None]:
