@@ -93,9 +93,12 @@ def pins() -> str:
     return "\n".join(lines) + "\n"
 
 
-def build(to: Path) -> None:
-    """Write the archive: to a temporary name first, so that a reader is there whole or not at all."""
-    entries = {"__main__.py": MAIN, "encfs/reader/wheels.txt": pins()}
+def build(to: Path, digests: str) -> None:
+    """Write the archive: to a temporary name first, so that a reader is there whole or not at all.
+
+    ``digests``: what :func:`pins` gives, of the wheels that it may load.
+    """
+    entries = {"__main__.py": MAIN, "encfs/reader/wheels.txt": digests}
     for path in modules().values():
         entries[path.relative_to(TOP).as_posix()] = path.read_text(encoding="utf-8")
     temporary = to.with_name(f".{to.name}.new")
@@ -154,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
     reader = options.to / NAME
-    build(reader)
+    build(reader, pins())
     content = reader.read_bytes()
     say(f"{reader}: cloakfs-reader {__version__}, {len(content):,} bytes, {len(modules())} modules")
     say(f"SHA-256 {hashlib.sha256(content).hexdigest()}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from encfs.errors import ExitCode, UsageError
@@ -24,6 +25,9 @@ from encfs.volume.copying import Copier, Item, Report
 from encfs.volume.source import VolumeSource
 from encfs.volume.told import named
 from encfs.wording import as_text, human_size, plural, printable
+
+Renamed = Sequence[tuple[bytes, bytes]]
+"""Entries that got another name: their own, and where the copy is, from the destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,11 @@ def run(options: Namespace) -> ExitCode:
         finally:
             line.clear()
     report = copier.report
+    renamed = [(name, place[len(to) :].lstrip(os.fsencode(os.sep))) for name, place in placement.renamed]
     if options.json:
-        screen.print_json(_as_json(options, report, placement))
+        screen.print_json(_as_json(options, report, renamed))
     else:
-        _summarize(options.to, report, placement)
+        _summarize(options.to, report, renamed)
     if report.damaged:
         return ExitCode.DAMAGED_DATA
     return ExitCode.FAILURE if report.failures else ExitCode.OK
@@ -113,7 +118,7 @@ def _item(volume: Volume, path: bytes, above: Item, *, whole: bool) -> Item:
     return Item(path, entry, above=above, whole=whole)
 
 
-def _summarize(to: str, report: Report, placement: SafePlacement) -> None:
+def _summarize(to: str, report: Report, renamed: Renamed) -> None:
     kinds = (
         (report.files, "file", "files"),
         (report.directories, "directory", "directories"),
@@ -122,7 +127,7 @@ def _summarize(to: str, report: Report, placement: SafePlacement) -> None:
     counts = [plural(count, one, many) for count, one, many in kinds if count]
     if counts:
         screen.say(f"Extracted {', '.join(counts)} ({human_size(report.size)}) to {printable(to)}, in plain text.")
-    for name, place in placement.renamed:
+    for name, place in renamed:
         screen.remark(f"named differently: {printable(name)} is {printable(place)}")
     for path, kind in report.skipped:
         screen.remark(f"left out: {printable(path)} is a {kind}")
@@ -133,7 +138,7 @@ def _summarize(to: str, report: Report, placement: SafePlacement) -> None:
             screen.remark("  What was there already has been left alone; --overwrite replaces files.")
 
 
-def _as_json(options: Namespace, report: Report, placement: SafePlacement) -> dict[str, object]:
+def _as_json(options: Namespace, report: Report, renamed: Renamed) -> dict[str, object]:
     return {
         "volume": options.volume,
         "destination": options.to,
@@ -141,7 +146,7 @@ def _as_json(options: Namespace, report: Report, placement: SafePlacement) -> di
         "directories": report.directories,
         "symlinks": report.symlinks,
         "bytes": report.size,
-        "renamed": [{"name": as_text(name), "to": as_text(place)} for name, place in placement.renamed],
+        "renamed": [{"name": as_text(name), "to": as_text(place)} for name, place in renamed],
         "failures": [{"path": as_text(path), "reason": reason} for path, reason in report.failures],
         "skipped": [{"path": as_text(path), "kind": kind} for path, kind in report.skipped],
     }

@@ -26,7 +26,7 @@ class SafePlacement:
     Attributes:
         overwrite: whether a file that is there is replaced; never by another entry of the same run.
         windows: whether the rules of Windows hold.
-        renamed: what got another name: the path of the copy, and how many were.
+        renamed: names that are others at the destination, each with the path of the copy.
     """
 
     overwrite: bool

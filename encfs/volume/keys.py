@@ -6,7 +6,6 @@ inside a slot, prompts. Files and sessions are not touched; a mount goes on with
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -55,8 +54,8 @@ class Keys:
     """
 
     def __init__(self, path: bytes, source: UnlockSource, *, store: Store | None = None) -> None:
-        local, self._root_fd = open_root(path)
-        self._store = store or local
+        self._opener, self._root_fd = open_root(path)
+        self._store = store or self._opener
         try:
             if not self._store.try_lock_directory(self._root_fd):
                 raise VolumeInUseError(
@@ -64,7 +63,7 @@ class Keys:
                 )
             self._unlocked = core_config.unlock(read_copies(self._store, self._root_fd), source)
         except BaseException:
-            os.close(self._root_fd)
+            self._opener.close(self._root_fd)
             raise
         assert self._unlocked.slot is not None
         self.opened_with: Slot = self._unlocked.slot
@@ -81,7 +80,7 @@ class Keys:
         """Drop the keys, and let others change them."""
         if self._root_fd >= 0:
             self._unlocked.ring.forget()
-            os.close(self._root_fd)
+            self._opener.close(self._root_fd)
             self._root_fd = -1
 
     @property

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -24,17 +25,23 @@ SECONDS = 60.0
 class PtySession:
     """``cloakfs`` with ``arguments`` on a terminal of 100 columns.
 
-    ``stdout_to``: a descriptor for its standard output instead of the terminal.
+    ``stdout_to``: a descriptor for its standard output instead of the terminal. ``program``: another command.
     """
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None, stdout_to: int | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        stdout_to: int | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "encfs"),
+    ) -> None:
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         self.text = ""
         self._raw = b""
         self._seen = 0
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "encfs", *arguments],
+            [*program, *arguments],
             stdin=slave,
             stdout=slave if stdout_to is None else stdout_to,
             stderr=slave,

@@ -3,8 +3,8 @@
 Python loads this module when its folder is in ``PYTHONPATH``. From then on every module of ``encfs`` that imports
 ``os``, ``errno``, ``io``, ``signal`` or ``socket`` gets one that has only the names that typeshed has for Windows (in
 the file that ``CLOAKFS_STAND_IN`` names), ``fcntl`` and its like are missing, and paths are those of Windows: ``Z:`` is
-the root of this machine, and a path that is longer than 259 characters, or has a name that Windows forbids, fails
-unless it begins with ``\\\\?\\`` or even then. Inode numbers are 0, as on disks that have none.
+the root of this machine, a path of more than 259 characters fails unless it has the prefix for long ones, and a name
+that Windows forbids fails in any case. Inode numbers are 0, as on disks that have none.
 """
 
 import builtins
@@ -16,13 +16,16 @@ import re
 import sys
 import types
 
-NAMES = dict(line.split(" ", 1) for line in open(os.environ["CLOAKFS_STAND_IN"], encoding="utf-8").read().splitlines())
+with open(os.environ["CLOAKFS_STAND_IN"], encoding="utf-8") as lines:
+    NAMES = dict(line.split(" ", 1) for line in lines)
 MISSING = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog", "readline"}
+FORBIDDEN = re.compile('[<>:"|?*\0-\x1f]')
 DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])( *\..*)?", re.IGNORECASE)
 LONG = "\\\\?\\"
 
 
 def text(path):
+    """A path as text."""
     path = os.fspath(path)
     return path.decode("utf-8", "surrogatepass") if isinstance(path, bytes) else path
 
@@ -39,19 +42,22 @@ def mapped(path):
     if inner[:2].upper() != "Z:" or "/" in inner:
         raise OSError(errno.EINVAL, "the stand-in has no such drive", path)
     for part in inner[2:].split("\\"):
-        if re.search('[<>:"|?*\0-\x1f]', part) or part.endswith((" ", ".")) or DEVICE.fullmatch(part) or len(part) > 255:
+        if FORBIDDEN.search(part) or part.endswith((" ", ".")) or DEVICE.fullmatch(part) or len(part) > 255:
             raise OSError(errno.EINVAL, "no name of Windows", path)
         part.encode()  # no half of a pair: the stand-in has a disk of Linux below
     return inner[2:].replace("\\", "/") or "/"
 
 
 def stat_result(found):
+    """What stat says, with nothing that a FAT disk on Windows does not have."""
     fields = (found.st_mode, 0, found.st_dev, found.st_nlink, 0, 0, found.st_size)
     exact = {name: getattr(found, name) for name in ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")}
     return os.stat_result((*fields, found.st_atime, found.st_mtime, found.st_ctime), exact)
 
 
 def on_paths(call, count=1):
+    """A call of the system whose first arguments are paths of Windows."""
+
     def wrapped(*arguments, **more):
         if "dir_fd" in more or any(isinstance(one, int) for one in arguments[:count]):
             raise NotImplementedError("no descriptors of directories on Windows")
@@ -62,28 +68,33 @@ def on_paths(call, count=1):
 
 
 def no_rights(*_arguments, **_more):
+    """What Windows says to most people who make a symlink."""
     raise OSError(errno.EPERM, "A required privilege is not held by the client")
 
 
 def plain_open(path, flags, mode=0o777):
+    """Windows opens no directories."""
     if os.path.isdir(mapped(path)):
         raise PermissionError(errno.EACCES, "Permission denied", path)
     return os.open(mapped(path), flags, mode)
 
 
 def rename(source, to):
+    """It never replaces anything on Windows."""
     if os.path.lexists(mapped(to)):
         raise FileExistsError(errno.EEXIST, "it exists already", source, None, to)
     os.rename(mapped(source), mapped(to))
 
 
 def utime(path, times=None, *, ns, follow_symlinks=True):
+    """It always follows on Windows."""
     if not follow_symlinks:
         raise NotImplementedError("utime: follow_symlinks unavailable on this platform")
     os.utime(mapped(path), ns=ns)
 
 
 def only_of_windows(module):
+    """A copy of a module with the names that it has on Windows."""
     made = types.ModuleType(module.__name__)
     allowed = set(NAMES[module.__name__].split())
     for name, value in vars(module).items():
@@ -93,6 +104,7 @@ def only_of_windows(module):
 
 
 def fake_os():
+    """The module ``os``."""
     made = only_of_windows(os)
     made.name, made.sep, made.altsep, made.pathsep, made.linesep = "nt", "\\", "/", ";", "\r\n"
     made.supports_follow_symlinks = made.supports_dir_fd = made.supports_fd = frozenset()
@@ -116,6 +128,7 @@ def fake_os():
 
 
 def fake_io():
+    """The module ``io``."""
     made = types.ModuleType("io")
     vars(made).update({name: value for name, value in vars(io).items() if not name.startswith("__")})
 
@@ -128,6 +141,7 @@ def fake_io():
 
 
 def install():
+    """Give the modules to ``encfs``."""
     import signal
     import socket
 
