@@ -55,6 +55,12 @@ LAYERS: dict[str, Layer] = {
     "checks": Layer(stdlib=PURE_STDLIB, pure=True),
     # Why and when mounts lock: words for host, fuse and cli.
     "locking": Layer(stdlib=PURE_STDLIB, pure=True),
+    # How things are spelled for people; time: the local zone.
+    "wording": Layer(stdlib=PURE_STDLIB | {"time"}, pure=True),
+    # Which paths and names Windows allows, as text.
+    "hostpaths": Layer(stdlib=PURE_STDLIB | {"ntpath"}, pure=True),
+    # What a failure means to whoever called a command.
+    "outcomes": Layer(ours=frozenset({"errors", "wording"}), stdlib=PURE_STDLIB | {"errno"}, pure=True),
     # Where sockets and logs of this host are: for fuse and cli, which meet there.
     "runtime": Layer(),
     "crypto": Layer(
@@ -66,27 +72,35 @@ LAYERS: dict[str, Layer] = {
     "core": Layer(ours=BASE | {"crypto", "format"}, stdlib=PURE_STDLIB, pure=True),
     # Slots whose secret lies elsewhere; what a kind needs is loaded when it is used.
     "kinds": Layer(ours=BASE | {"crypto", "format", "core"}, foreign=frozenset({"pyrage", "pkcs11"})),
-    "store": Layer(ours=BASE),
+    "store": Layer(ours=BASE | {"hostpaths"}),
     # Core dumps, locked memory, what freed objects leave, swap.
     "memory": Layer(),
-    "volume": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
+    "volume": Layer(ours=BASE | {"wording", "crypto", "format", "core", "store"}),
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
     "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
     # Paper: made of what cli gives it, and given back as bytes.
-    "sheets": Layer(ours=BASE | {"format"}, foreign=frozenset({"fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"})),
+    "sheets": Layer(
+        ours=BASE | {"wording", "format"},
+        foreign=frozenset({"fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"}),
+    ),
     "fuse": Layer(
         ours=BASE | {"runtime", "locking", "format", "memory", "volume"},
         foreign=frozenset({"jeepney", "pyfuse3", "trio"}),
     ),
     "cli": Layer(
         ours=BASE
-        | {"encfs", "runtime", "locking", "memory", "crypto", "format", "core", "kinds", "volume", "host"}
-        | {"bench", "sheets"},
+        | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
+        | {"volume", "host", "bench", "sheets"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs
+    ),
+    # The portable reader: what a plain Python has, on every system.
+    "reader": Layer(
+        ours=BASE | {"encfs", "wording", "outcomes", "hostpaths", "crypto", "format", "core", "volume", "sheets"},
+        also=frozenset({"hashlib"}),  # to know its wheels before there is any cryptography
     ),
 }
 
@@ -265,6 +279,11 @@ FORBIDDEN = [
     ("encfs.sheets.x", "import encfs.volume"),
     ("encfs.sheets.x", "import secrets"),
     ("encfs.cli.x", "def f():\n    import shamir_mnemonic"),
+    ("encfs.reader.x", "import click"),
+    ("encfs.reader.x", "def f():\n    from encfs.cli import output"),
+    ("encfs.reader.x", "from encfs.store.portable import PortableStore"),
+    ("encfs.volume.x", "import encfs.reader"),
+    ("encfs.wording", "import os"),
     ("encfs.audit.x", "import os"),
     ("encfs.core.x", "import tests.support"),
 ]
