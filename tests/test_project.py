@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/json.md",
     "docs/control.md",
     "docs/findings.md",
+    "docs/reader.md",
 ]
 LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-fuzz.lock"]
 

@@ -24,7 +24,17 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 LIST = TOP / "tests" / "mutants.toml"
-COPIED = ("encfs", "tests", "tools", "docs", "pyproject.toml", "FORMAT.md", "THREAT_MODEL.md", "README.md")
+COPIED = (
+    "encfs",
+    "tests",
+    "tools",
+    "docs",
+    "pyproject.toml",
+    "requirements.lock",
+    "FORMAT.md",
+    "THREAT_MODEL.md",
+    "README.md",
+)
 # Some promises are checked at the end of a test, where a failure is an ERROR; one in collecting has another status.
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (?:\S*/)?([\w.-]+\.py::\w+)", re.MULTILINE)
 _TESTS_FAILED = 1
