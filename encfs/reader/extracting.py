@@ -127,6 +127,8 @@ def _summarize(to: str, report: Report, renamed: Renamed) -> None:
     counts = [plural(count, one, many) for count, one, many in kinds if count]
     if counts:
         screen.say(f"Extracted {', '.join(counts)} ({human_size(report.size)}) to {printable(to)}, in plain text.")
+    else:
+        screen.say("Nothing was extracted.")
     for name, place in renamed:
         screen.remark(f"named differently: {printable(name)} is {printable(place)}")
     for path, kind in report.skipped:

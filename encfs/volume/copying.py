@@ -19,7 +19,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from encfs.crypto import rng
-from encfs.errors import DataError
+from encfs.errors import DataError, FormatError
 from encfs.volume.paths import Entry
 from encfs.volume.places import runs_as_root
 from encfs.volume.source import Source
@@ -197,13 +197,10 @@ class Copier:
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and self._placement.links)):
             self.report.skipped.append((item.path, _kind(mode)))
             return
-        above = item.above
-        with _writing():
-            to = item.to if above is None else self._placement.place(above.to, item.entry.name)
-        item.to = b""
+        to, item.to = self._place(item), b""
         if stat.S_ISDIR(mode):
             with _writing():
-                if _make_directory(to) or above is None:
+                if _make_directory(to) or item.above is None:
                     self._made.add(to)
             self.report.directories += 1
         elif stat.S_ISLNK(mode):
@@ -217,6 +214,20 @@ class Copier:
             self.report.files += 1
             self._show()
         item.to = to
+
+    def _place(self, item: Item) -> bytes:
+        """Where its copy goes.
+
+        Raises:
+            FormatError: its name would lead somewhere else. No cloakfs makes such an entry; who holds the key could.
+        """
+        name, above = item.entry.name, item.above
+        if above is None:
+            return item.to
+        if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+            raise FormatError("its name leads out of its directory")
+        with _writing():
+            return self._placement.place(above.to, name)
 
     def _file(self, item: Item, to: bytes) -> None:
         several = item.entry.links > 1 and self._placement.links
