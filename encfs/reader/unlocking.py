@@ -104,12 +104,14 @@ def _sources(options: Namespace, slots: Sequence[Slot]) -> tuple[list[UnlockSour
     if options.share_file:
         collector = Collector(_share_sets(slots))
         for name in options.share_file:
+            words = without_remarks(_read(name))
             with about(name):
-                collector.add(without_remarks(_read(name)))
+                collector.add(words)
         return [_shared(collector)], False
     if options.recovery_file is not None:
+        content = _read(options.recovery_file)
         with about(options.recovery_file):
-            return [KnownSecret.of(SlotKind.RECOVERY, recovery_key_in(_read(options.recovery_file)))], False
+            return [KnownSecret.of(SlotKind.RECOVERY, recovery_key_in(content))], False
     key = _key(options)
     if options.passphrase_file is not None:
         return for_passphrase(passphrase_from_raw(_read(options.passphrase_file)), key, slots), False

@@ -267,6 +267,7 @@ class Copier:
                 self._show()
             with _writing():
                 file.truncate(size)
+                file.close()  # A network disk may say only now that it is full.
 
 
 @contextmanager

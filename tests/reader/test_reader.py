@@ -185,6 +185,8 @@ def test_what_opens_a_volume(either: Reader, lower: LowerVolume, tmp_path: Path)
     ("arguments", "code", "text"),
     [
         (("list", "volume", "--passphrase-file", "wrong"), ExitCode.WRONG_SECRET, "is wrong"),
+        (("list", "volume", "--recovery-file", "wrong"), ExitCode.USAGE, "wrong: "),
+        (("list", "volume", "--recovery-file", "nowhere"), ExitCode.FAILURE, "nowhere: no such file"),
         (("list", "volume"), ExitCode.USAGE, "there is no terminal to ask for it"),
         (("list", "."), ExitCode.NOT_A_VOLUME, "this directory holds no cloakfs volume"),
         (("info", "nowhere"), ExitCode.NOT_A_VOLUME, "there is no such directory"),
