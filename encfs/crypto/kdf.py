@@ -47,6 +47,11 @@ class Label(bytes, Enum):
     FRESHNESS = b"cloakfs/1 freshness"
     CHECKPOINT = b"cloakfs/1 checkpoint"
     PKCS11 = b"cloakfs/1 pkcs11"
+    AUDIT_NEXT = b"cloakfs/1 audit next"
+    AUDIT_MAC = b"cloakfs/1 audit mac"
+    AUDIT_BODY = b"cloakfs/1 audit body"
+    AUDIT_HEAD = b"cloakfs/1 audit head"
+    AUDIT_CHECKPOINT = b"cloakfs/1 audit checkpoint"
 
 
 def expand(prk: bytes, info: bytes, length: int = 32) -> bytes:

@@ -52,6 +52,9 @@ class Fields:
     def text(self, name: str) -> str:
         return self._take(name, str)
 
+    def text_or_integer(self, name: str) -> str | int:
+        return self._take(name, int) if isinstance(self._values.get(name), int) else self._take(name, str)
+
     def base64(self, name: str) -> bytes:
         try:
             return base64url.decode(self.text(name).encode("ascii"))

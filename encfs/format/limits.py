@@ -126,6 +126,19 @@ CHECKPOINT_CHUNK_OVERHEAD: Final = 12 + 16
 CHECKPOINTS_KEPT: Final = 2
 DIGEST_SIZE: Final = 32
 
+# Section 16: audit log.
+AUDIT_FRAME_MAX: Final = 65_536
+"""Longest frame after its size field, bytes."""
+AUDIT_STATE_SIZE: Final = 512
+AUDIT_EPOCH_MS: Final = 15 * 60 * 1000
+AUDIT_EPOCH_FRAMES: Final = 1024
+AUDIT_EPOCHS_SKIPPED_MAX: Final = 1 << 20
+BOOT_ID_SIZE: Final = 16
+LOG_ID_SIZE: Final = 16
+SEGMENT_MAX: Final = 99_999_999
+SIGNER_SIZE: Final = 32
+SIGNATURE_SIZE: Final = 64
+
 
 def is_plain_name(name: bytes) -> bool:
     """Whether ``name`` can be the name of something in a volume (section 7)."""
