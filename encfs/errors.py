@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     READ_ONLY = 27
     ROLLBACK = 28
     POLICY = 29
+    AUDIT = 30
     TOKEN = 40
     WRONG_PIN = 41
     INTERRUPTED = 130
@@ -105,6 +106,12 @@ class PolicyError(CloakfsError):
     """The policy of the volume forbids it (FORMAT.md section 3)."""
 
     exit_code = ExitCode.POLICY
+
+
+class AuditError(CloakfsError):
+    """The audit log cannot take or give what was asked (FORMAT.md section 16)."""
+
+    exit_code = ExitCode.AUDIT
 
 
 class ConfigError(CloakfsError):

@@ -69,6 +69,7 @@ EXIT_CODES: Final = {
     ExitCode.READ_ONLY: "a change was asked of a read-only volume",
     ExitCode.ROLLBACK: "the volume is older than what this machine has seen of it",
     ExitCode.POLICY: "the policy of the volume forbids it",
+    ExitCode.AUDIT: "the audit log cannot be written, or something in it is wrong",
     ExitCode.TOKEN: "a token, its key or its library is missing or fails",
     ExitCode.WRONG_PIN: "the PIN of a token is wrong; the token counts such tries",
     ExitCode.INTERRUPTED: "Ctrl-C",

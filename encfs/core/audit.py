@@ -23,7 +23,9 @@ from encfs.format.audit import (
     Moment,
     SegmentHead,
     SignedCheckpoint,
+    parse_audit_frame,
     parse_audit_state,
+    parse_epoch_end,
 )
 from encfs.format.audit_body import AuditBody
 from encfs.units import VolumeId
@@ -136,8 +138,7 @@ class LogEnd:
         state = self.state
         following = state.epoch + passed
         data = self._append(self._frame(AuditKind.EPOCH_END, at, EpochEnd(state.frames, following).pack()))
-        key = next_key(self._suite, state.key, passed)
-        self.state = replace(self.state, epoch=following, key=key, frames=0, began=at)
+        self._begin_epoch(following, at)
         return data
 
     def record(self, at: Moment, volume_id: VolumeId, body: AuditBody) -> bytes:
@@ -166,12 +167,37 @@ class LogEnd:
         signature = signing.sign(private, signed_text(self.state.log_id, frame, reason, previous))
         return self._append(replace(frame, content=replace(unsigned, signature=signature).pack()))
 
+    def accept(self, data: bytes) -> None:
+        """Take a frame that is in the segment already, as if it had been made here. A head begins the next segment.
+
+        Raises:
+            FormatError: it does not follow, or has not the MAC of the epoch; nothing was changed.
+        """
+        frame, mac = parse_audit_frame(data)
+        state = self.state
+        head = next_head(self._suite, state.head, frame)
+        if (frame.seq, frame.epoch) != (state.seq, state.epoch) or mac != mac_of(self._suite, state.key, head):
+            raise FormatError("a frame of the audit log does not follow the one before")
+        end = parse_epoch_end(frame.content) if frame.kind is AuditKind.EPOCH_END else None
+        if end is not None and not 0 < end.following - frame.epoch <= limits.AUDIT_EPOCHS_SKIPPED_MAX:
+            raise FormatError("an epoch of the audit log has an impossible follower")
+        self._grow(head, len(data))
+        if end is not None:
+            self._begin_epoch(end.following, frame.at)
+
+    def _begin_epoch(self, epoch: int, at: Moment) -> None:
+        key = next_key(self._suite, self.state.key, epoch - self.state.epoch)
+        self.state = replace(self.state, epoch=epoch, key=key, frames=0, began=at)
+
     def _frame(self, kind: AuditKind, at: Moment, content: bytes) -> AuditFrame:
         return AuditFrame(kind=kind, seq=self.state.seq, epoch=self.state.epoch, at=at, content=content)
 
     def _append(self, frame: AuditFrame) -> bytes:
-        state = self.state
-        head = next_head(self._suite, state.head, frame)
-        data = frame.pack() + mac_of(self._suite, state.key, head)
-        self.state = replace(state, size=state.size + len(data), seq=state.seq + 1, head=head, frames=state.frames + 1)
+        head = next_head(self._suite, self.state.head, frame)
+        data = frame.pack() + mac_of(self._suite, self.state.key, head)
+        self._grow(head, len(data))
         return data
+
+    def _grow(self, head: bytes, size: int) -> None:
+        state = self.state
+        self.state = replace(state, size=state.size + size, seq=state.seq + 1, head=head, frames=state.frames + 1)
