@@ -79,7 +79,7 @@ LAYERS: dict[str, Layer] = {
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
     "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # The audit log of this host; what is recorded is given to it.
-    "audit": Layer(ours=BASE | {"crypto", "format", "core", "store"}),
+    "audit": Layer(ours=BASE | {"runtime", "crypto", "format", "core", "store"}),
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
     # Paper: made of what cli gives it, and given back as bytes.
@@ -94,7 +94,7 @@ LAYERS: dict[str, Layer] = {
     "cli": Layer(
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
-        | {"volume", "host", "bench", "sheets"},
+        | {"volume", "host", "audit", "bench", "sheets"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

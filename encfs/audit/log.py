@@ -114,7 +114,7 @@ class AuditLog:
         self._keys = keys
         self._signer = signing.public_of(keys.signer)
         self._lock = lock
-        self._now = now
+        self.now = now
 
     def begin(self) -> bytes:
         """A new log, where there is none; its id.
@@ -126,7 +126,7 @@ class AuditLog:
         with self._lock(self._store, self._dirfd):
             if STATE in self._store.list(self._dirfd):
                 raise AuditError("there is an audit log already", hint="Nothing was changed.")
-            at = self._now()
+            at = self.now()
             state = AuditState(
                 log_id=rng.random_bytes(limits.LOG_ID_SIZE),
                 segment=self._free_number(),
@@ -164,12 +164,17 @@ class AuditLog:
         """End the epoch if it is over, so that its key is gone also while nothing happens. Raises as :meth:`record`."""
         self._append(lambda _end, _at: b"")
 
+    def log_id(self) -> bytes:
+        """Which log it is. Raises: AuditError, OSError."""
+        with self._lock(self._store, self._dirfd):
+            return self._read_state().log_id
+
     # -- under the lock ----------------------------------------------------------------------------------------
 
     def _append(self, make: Callable[[LogEnd, Moment], bytes]) -> LogEnd:
         with self._lock(self._store, self._dirfd):
             end = LogEnd(_SUITE, self._read_state())
-            before, at = end.state, self._now()
+            before, at = end.state, self.now()
             note = self._find_end(end)
             if end.state.size >= SEGMENT_BYTES:
                 self._next_segment(end, at)
@@ -255,7 +260,7 @@ class AuditLog:
             end.state = replace(end.state, segment=end.state.segment + 1, size=0)
             note = self._take_all(end) or note
         if not end.state.size:
-            self._add_head(end, self._now())
+            self._add_head(end, self.now())
         return note
 
     def _take_all(self, end: LogEnd) -> AuditBody | None:
@@ -267,7 +272,7 @@ class AuditLog:
             try:
                 end.accept(data)
             except FormatError:
-                if _is_whole(data):
+                if is_whole(data):
                     return self._go_on_elsewhere(end, "log.foreign-end", len(data))
                 return self._cut_off(end)
         return None
@@ -283,11 +288,12 @@ class AuditLog:
 
     def _go_on_elsewhere(self, end: LogEnd, action: str, count: int) -> AuditBody:
         """What is there stays as it is, for the auditor to look at."""
-        self._next_segment(end, self._now())
+        self._next_segment(end, self.now())
         return _note(action, count)
 
 
-def _is_whole(data: bytes) -> bool:
+def is_whole(data: bytes) -> bool:
+    """Whether it is one frame, as far as its size tells."""
     try:
         return whole_size(data) == len(data)
     except FormatError:

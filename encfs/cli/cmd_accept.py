@@ -17,7 +17,7 @@ from typing import Final
 import click
 
 from encfs import runtime
-from encfs.cli import options, output, progress, sources, targets, terminal
+from encfs.cli import auditing, options, output, progress, sources, targets, terminal
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of, unlock_with_memory
 from encfs.errors import CloakfsError, ExitCode, UsageError, VolumeInUseError
@@ -50,6 +50,7 @@ cloakfs accept ~/practice.vault letters/2026/mueller.txt --reason "taken back fr
 @click.option("--yes", is_flag=True, help="Do not ask whether you are sure (needed without a terminal).")
 @options.json_option
 @secret_options
+@auditing.recorded("volume.accept")
 def command(
     *, volume: str, paths: tuple[str, ...], reason: str | None, yes: bool, as_json: bool, secret: SecretOptions
 ) -> ExitCode:

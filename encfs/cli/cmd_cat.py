@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from encfs.cli import options, output, progress, sources, targets
+from encfs.cli import auditing, options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.errors import ExitCode, UsageError
 from encfs.volume.source import Source
@@ -24,6 +24,7 @@ cloakfs cat ~/practice.vault scan.pdf > scan.pdf""",
 @click.argument("volume")
 @click.argument("path")
 @secret_options
+@auditing.recorded("volume.cat")
 def command(*, volume: str, path: str, secret: SecretOptions) -> ExitCode:
     """Write the file at PATH inside VOLUME to standard output.
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import click
 
-from encfs.cli import control, findings, options, output, progress, targets
+from encfs.cli import auditing, control, findings, options, output, progress, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode
@@ -48,6 +48,7 @@ cloakfs checkpoint ~/practice --output /media/other-stick/practice.checkpoint"""
 @click.option("--output", "copy", metavar="FILE", help="Put a copy there too: best on another medium.")
 @options.json_option
 @secret_options
+@auditing.recorded("volume.checkpoint")
 def command(*, volume: str, copy: str | None, as_json: bool, secret: SecretOptions) -> ExitCode:
     """Write a sealed list of everything in VOLUME, against which verify --checkpoint can compare it later.
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from encfs.cli import calibration, new_passphrase, options, output, progress, terminal
+from encfs.cli import auditing, calibration, new_passphrase, options, output, progress, terminal
 from encfs.cli.calibration import Calibrated, calibrate
 from encfs.cli.new_passphrase import Wanted
 from encfs.cli.recovery_key import prove, write_file
@@ -22,6 +22,7 @@ from encfs.cli.secret_files import check_free, is_device
 from encfs.cli.secrets import SecretOptions, passphrase_options
 from encfs.crypto import rng
 from encfs.errors import ExitCode, NotEmptyError, UsageError
+from encfs.format.audit_body import Outcome
 from encfs.format.config import Config
 from encfs.format.limits import (
     CONFIG_NAME,
@@ -110,6 +111,9 @@ def command(
     if recovery_key is not None and wishes.recovery_out is None:
         prove(recovery_key, wishes.volume)
     config = _make(wishes, passphrase, cost, recovery_key)
+    auditing.tell(
+        "volume.create", Outcome.DONE, config.volume_id, cell_size=config.cell_size, kdf_memory_kib=cost.kdf.memory_kib
+    )
     (_print_json if as_json else _print_text)(wishes, config, cost)
     return ExitCode.OK
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import click
 
-from encfs.cli import options, output, progress, sources, targets
+from encfs.cli import auditing, options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.errors import ExitCode, NotEmptyError, UsageError
 from encfs.volume.copying import Copier, ExactPlacement, Item, Report
@@ -49,6 +49,7 @@ cloakfs export ~/practice.vault / ~/everything""",
 @click.argument("dest")
 @options.json_option
 @secret_options
+@auditing.recorded("volume.export")
 def command(*, volume: str, path: str, dest: str, as_json: bool, secret: SecretOptions) -> ExitCode:
     """Copy the file or directory at PATH inside VOLUME to DEST, in plain text.
 

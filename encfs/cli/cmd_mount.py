@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from encfs.cli import mount_options, mounting, options, output
+from encfs.cli import auditing, mount_options, mounting, options, output
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.errors import ExitCode, UsageError
 from encfs.locking import WhenOpen
@@ -31,6 +31,7 @@ cloakfs mount /srv/p.vault /srv/p --allow-other --passphrase-file /run/keys/p -o
 )
 @options.json_option
 @secret_options
+@auditing.recorded("volume.mount")
 def command(
     *,
     volume: str,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import click
 
-from encfs.cli import options, output, progress, sources, targets
+from encfs.cli import auditing, options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, NotEmptyError, UsageError, VolumeInUseError
@@ -31,6 +31,7 @@ cloakfs rescue ~/practice.vault lost+found/2026-11-22T010500Z/mueller.pdf ~/muel
 @click.argument("dest")
 @options.json_option
 @secret_options
+@auditing.recorded("volume.rescue")
 def command(*, volume: str, path: str, dest: str, as_json: bool, secret: SecretOptions) -> ExitCode:
     """Copy what is good of the damaged file at PATH inside VOLUME to DEST, in plain text, and list what is missing.
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import click
 
-from encfs.cli import control, findings, mending, options, output, progress, sources, targets
+from encfs.cli import auditing, control, findings, mending, options, output, progress, sources, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError
@@ -70,6 +70,7 @@ cloakfs verify ~/practice.vault --repair""",
 )
 @options.json_option
 @secret_options
+@auditing.recorded("volume.verify")
 def command(
     *,
     volume: str,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
+from encfs.audit.journal import HostJournal
 from encfs.cli import output, progress, targets
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
@@ -33,7 +34,7 @@ def open_keys(path: str, source: UnlockSource) -> Keys:
         UnlockError, ConfigError, VolumeInUseError, MemoryShortError, OSError.
     """
     with about(path), progress.activity("Unlocking"):
-        return Keys(os.fsencode(path), source)
+        return Keys(os.fsencode(path), source, journal=HostJournal())
 
 
 def uses_of(config: Config) -> dict[bytes, int]:

@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "verify": "Read and authenticate everything; repair what is wrong, if asked to.",
     "rescue": "Copy what is good of a damaged file.",
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
+    "audit": "Show and prove what was done with volumes on this computer.",
     "bench": "Measure what encryption costs on this machine and medium.",
 }
 

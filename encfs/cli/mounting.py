@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from encfs import runtime
 from encfs.cli import break_glass, control, last_locks, mounts, output, swapping, targets
+from encfs.cli.auditing import RecordedLocks
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, require_source
@@ -100,7 +101,8 @@ def mount(request: MountRequest) -> dict[str, Any]:
         opened.close()
         raise
     # From here on the volume belongs to the daemon, which closes it also when mounting fails.
-    locks = HostLocks(config.volume_id, volume)
+    assert opened.slot is not None
+    locks = RecordedLocks(HostLocks(config.volume_id, volume), config.volume_id, opened.slot.id)
     options = replace(options, idle=_idle(opened.config.policy, request.idle))
     daemon.start(opened, options, foreground=request.foreground, locks=locks)
     if request.foreground:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from encfs.cli import elsewhere, output, progress, shares, terminal
+from encfs.cli import auditing, elsewhere, output, progress, shares, terminal
 from encfs.cli.secrets import (
     SCRIPT_HINT,
     SecretOptions,
@@ -22,7 +22,8 @@ from encfs.cli.secrets import (
 )
 from encfs.core.slots import passphrase_bytes
 from encfs.core.sources import KnownSecret, UnlockSource
-from encfs.errors import LowerIOError, UsageError, WrongSecretError
+from encfs.errors import LowerIOError, UnlockError, UsageError, WrongSecretError
+from encfs.format.audit_body import Outcome
 from encfs.format.config import Config
 from encfs.format.recovery_key import GROUPS
 from encfs.format.slots import SlotKind
@@ -124,6 +125,7 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             shown.update(f"The last session ended in a crash. Checking: {output.plural(count, 'entry', 'entries')}")
 
         memory = HostFreshness()
+        known = auditing.volume_id_of(path)
         try:
             volume = Volume.unlock(
                 os.fsencode(path),
@@ -133,6 +135,9 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
                 progress=recovering,
                 freshness=memory,
             )
+        except UnlockError as exc:
+            auditing.tell("volume.unlock", auditing.outcome_of(exc), known, read_only=int(read_only))
+            raise
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = "Make some room beside the volume first, or open it with --read-only."
@@ -142,6 +147,13 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             for problem in memory.problems:
                 output.warn(problem)
     if volume.slot is not None:
+        auditing.tell(
+            *("volume.unlock", Outcome.DONE, volume.config.volume_id),
+            slot=volume.slot.id,
+            kind=str(volume.slot.kind),
+            label=volume.slot.label,
+            read_only=int(read_only),
+        )
         memory.slot_used(volume.config.volume_id, volume.slot.id)
         # A mount forks now, and SQLite bears no open file across that. It has also taken places that were just freed,
         # and keeps them as they were until it fills them.

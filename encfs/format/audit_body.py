@@ -21,6 +21,7 @@ _U32_MAX: Final = (1 << 32) - 1
 class Outcome(StrEnum):
     """How it ended."""
 
+    BEGUN = "begun"
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"

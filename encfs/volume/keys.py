@@ -7,9 +7,11 @@ inside a slot, prompts. Files and sessions are not touched; a mount goes on with
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from encfs.core import config as core_config
 from encfs.core import key_changes
@@ -22,6 +24,7 @@ from encfs.format.limits import DEFAULT_CELL_SIZE
 from encfs.format.policy import Policy
 from encfs.format.slots import Slot
 from encfs.store.base import Store
+from encfs.units import VolumeId
 from encfs.volume.skeleton import open_root, read_copies, write_config_proved
 
 
@@ -40,12 +43,34 @@ class NewEpoch:
     config_key: bytes = field(repr=False)
 
 
+class KeyJournal(Protocol):
+    """Who keeps a record of changes. What cannot be recorded is not done."""
+
+    def recorded(
+        self, action: str, volume_id: VolumeId, *, slot: bytes, changed: str, detail: Mapping[str, str | int]
+    ) -> AbstractContextManager[None]:
+        """Record that ``action`` begins, and how it ended.
+
+        Args:
+            action: what is done, such as ``key.add``.
+            volume_id: to which volume.
+            slot: id of the slot that opened the volume.
+            changed: id of the slot that is made or changed, in hexadecimal, or empty.
+            detail: more of it, without secrets.
+
+        Raises:
+            AuditError: it cannot be recorded.
+        """
+        ...
+
+
 class Keys:
     """The slots of a volume, open for changes. Use it in a ``with`` statement.
 
     Args:
         path: the volume directory.
         source: what opens it.
+        journal: who records changes, or nobody.
         store: another backing store (tests).
 
     Raises:
@@ -53,7 +78,9 @@ class Keys:
         UnlockError, ConfigError, MemoryShortError, OSError.
     """
 
-    def __init__(self, path: bytes, source: UnlockSource, *, store: Store | None = None) -> None:
+    def __init__(
+        self, path: bytes, source: UnlockSource, *, journal: KeyJournal | None = None, store: Store | None = None
+    ) -> None:
         self._opener, self._root_fd = open_root(path)
         self._store = store or self._opener
         try:
@@ -67,6 +94,7 @@ class Keys:
             raise
         assert self._unlocked.slot is not None
         self.opened_with: Slot = self._unlocked.slot
+        self._journal = journal
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +127,9 @@ class Keys:
         """
         self._require_free(new.label)
         changed = key_changes.add_slot(self._unlocked, new, created=int(time.time()))
-        self._write(changed, proof)
+        made = changed.config.slots[-1]
+        with self._recorded("key.add", made, kind=str(made.kind)):
+            self._write(changed, proof)
         return self.config.slots[-1]
 
     def change(self, slot: Slot, new: NewSlot, proof: UnlockSource) -> Slot:
@@ -107,7 +137,8 @@ class Keys:
         if new.label != slot.label:
             self._require_free(new.label)
         changed = key_changes.change_slot(self._unlocked, slot, new, created=int(time.time()))
-        self._write(changed, proof)
+        with self._recorded("key.change", slot, kind=str(new.kind)):
+            self._write(changed, proof)
         return next(one for one in self.config.slots if one.label == new.label)
 
     def rename(self, slot: Slot, label: str) -> None:
@@ -118,7 +149,8 @@ class Keys:
             LowerIOError, OSError: as :meth:`add`.
         """
         self._require_free(label)
-        self._write(key_changes.rename_slot(self._unlocked, slot, label), None)
+        with self._recorded("key.rename", slot):
+            self._write(key_changes.rename_slot(self._unlocked, slot, label), None)
 
     def remove(self, slot: Slot) -> None:
         """Take it away. Without its last slot nothing ever opens the volume again.
@@ -127,7 +159,9 @@ class Keys:
             PolicyError: too few recovery keys would be left.
             LowerIOError, OSError: as :meth:`add`.
         """
-        self._write(key_changes.remove_slot(self._unlocked, slot), None)
+        changed = key_changes.remove_slot(self._unlocked, slot)
+        with self._recorded("key.remove", slot, kind=str(slot.kind)):
+            self._write(changed, None)
 
     def rotate(self, reason: RotationReason, *, data: bool = False, without: Slot | None = None) -> NewEpoch:
         """Begin a rotation: a new root key for the slots, and a new epoch, in one write (FORMAT.md section 14).
@@ -154,7 +188,10 @@ class Keys:
         changed = key_changes.renew_root_key(changed)
         changed, key = key_changes.begin_rotation(changed, reason, data=data, now=int(time.time()))
         changed = replace(changed, config=replace(changed.config, seq=self.config.seq + 1))
-        self._write(changed, None)
+        with self._recorded(
+            "key.rotate", without, reason=str(reason), data=int(data), epoch=changed.config.active.epoch
+        ):
+            self._write(changed, None)
         self._unlocked.ring.add(self.config.active.epoch, key)
         return self.active_epoch()
 
@@ -179,11 +216,22 @@ class Keys:
         Raises:
             LowerIOError, OSError: as :meth:`add`.
         """
-        self._write(key_changes.set_policy(self._unlocked, policy), None)
+        with self._recorded("policy.set", None, **policy.rules()):
+            self._write(key_changes.set_policy(self._unlocked, policy), None)
 
     def _require_free(self, label: str) -> None:
         if any(one.label == label for one in self.config.slots):
             raise UsageError(f"there is a slot {label!r} already", hint="Choose another label.")
+
+    def _recorded(self, action: str, slot: Slot | None, **detail: str | int) -> AbstractContextManager[None]:
+        if self._journal is None:
+            return nullcontext()
+        changed = "" if slot is None else slot.id.hex()
+        if slot is not None:
+            detail["label"] = slot.label
+        return self._journal.recorded(
+            action, self.config.volume_id, slot=self.opened_with.id, changed=changed, detail=detail
+        )
 
     def _write(self, changed: UnlockedConfig, proof: UnlockSource | None) -> None:
         """Prove, write, read back from the medium: a config that lies there is one that was opened before."""

@@ -1,0 +1,122 @@
+"""Where the audit log of this user on this host is, and the keys that go with it.
+
+Owns: the files beside the log (FORMAT.md section 16). Must not know: what is recorded.
+
+Until it is taken away the auditor's private key lies here too, so that a practice of one person has a log without being
+asked anything; then the log proves less, which is said wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from encfs import runtime
+from encfs.audit.log import STATE, AuditLog, LogKeys
+from encfs.crypto import kem, signing
+from encfs.errors import AuditError
+from encfs.format.key_file import KeyText
+from encfs.store.atomic import replace_file
+from encfs.store.local import LocalStore
+
+AUDITOR_KEY: Final = KeyText(
+    b"cloakfs-auditor-key", kem.PRIVATE_SIZE, "auditor key", "It was written by: cloakfs audit key --out"
+)
+_PUBLIC: Final = b"auditor.pub"
+_PRIVATE: Final = b"auditor.key"
+_SIGNER: Final = b"signing.key"
+_NEW: Final = b".new"
+_RESTORE: Final = "Restore the folder audit of the state directory from a backup of this computer."
+
+
+class Home:
+    """The directory of the log, open. Use it in a ``with`` statement: :func:`home`."""
+
+    def __init__(self, fd: int) -> None:
+        self.store = LocalStore(fd)
+        self.dirfd = fd
+
+    def log(self) -> AuditLog:
+        """The log, begun if there is none.
+
+        Raises:
+            AuditError: a key that goes with it is gone or damaged.
+            OSError.
+        """
+        names = self.store.list(self.dirfd)
+        if STATE not in names and _PUBLIC not in names:
+            self._make_keys()
+        try:
+            public, signer = self._read(_PUBLIC), self._read(_SIGNER)
+        except FileNotFoundError as exc:
+            raise AuditError("a key of the audit log is missing", hint=_RESTORE) from exc
+        if len(public) != kem.PUBLIC_SIZE or len(signer) != signing.PRIVATE_SIZE:
+            raise AuditError("a key of the audit log is damaged", hint=_RESTORE)
+        log = AuditLog(self.store, self.dirfd, LogKeys(public, signer))
+        if STATE not in names:
+            log.begin()
+        return log
+
+    def auditor_key(self) -> bytes | None:
+        """The private key of the auditor, if it lies here still.
+
+        Raises:
+            UsageError: the file is damaged. OSError.
+        """
+        try:
+            return AUDITOR_KEY.decode(self._read(_PRIVATE))
+        except FileNotFoundError:
+            return None
+
+    def take_auditor_key_away(self) -> None:
+        """After it was written elsewhere and read back there. On media that write in place nothing is left of it.
+
+        Raises:
+            OSError.
+        """
+        fd = self.store.open(self.dirfd, _PRIVATE, os.O_WRONLY)
+        try:
+            self.store.pwrite(fd, bytes(self.store.fstat(fd).st_size), 0)
+            self.store.fdatasync(fd)
+        finally:
+            self.store.close(fd)
+        self.store.unlink(self.dirfd, _PRIVATE)
+        self.store.fsync(self.dirfd)
+
+    def _make_keys(self) -> None:
+        """The public half goes last: where it is, the others are."""
+        private, public = kem.generate()
+        self._write(_SIGNER, signing.generate()[0])
+        self._write(_PRIVATE, AUDITOR_KEY.encode(private))
+        self._write(_PUBLIC, public)
+
+    def _write(self, name: bytes, content: bytes) -> None:
+        temporary = name + _NEW
+        if temporary in self.store.list(self.dirfd):
+            self.store.unlink(self.dirfd, temporary)
+        replace_file(self.store, self.dirfd, name, content, temporary=temporary)
+
+    def _read(self, name: bytes) -> bytes:
+        fd = self.store.open(self.dirfd, name, os.O_RDONLY)
+        try:
+            return self.store.pread(fd, 1 << 16, 0)
+        finally:
+            self.store.close(fd)
+
+
+def directory() -> Path:
+    """``audit`` in the state directory. Raises: OSError, RuntimeError (a user without a home directory)."""
+    return runtime.private_directory(runtime.state_directory() / "audit")
+
+
+@contextmanager
+def home() -> Iterator[Home]:
+    """The log's directory, made if it is missing. Raises: OSError, RuntimeError."""
+    fd = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield Home(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,88 @@
+"""What commands tell the audit log of this computer.
+
+Owns: which words, and that work on files goes on where nothing can be recorded. Must not know: the log's bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from encfs.audit import journal
+from encfs.cli import output, targets
+from encfs.errors import AuditError, CloakfsError, ExitCode, PolicyError, UnlockError, UsageError
+from encfs.format.audit import NO_VOLUME, CheckpointReason
+from encfs.format.audit_body import AuditBody, Outcome
+from encfs.locking import LockMemory, LockReason
+from encfs.units import VolumeId
+from encfs.volume.skeleton import read_config
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_REFUSALS: Final = (UsageError, PolicyError, UnlockError)
+logger: Final = logging.getLogger("cloakfs.audit")
+
+
+def tell(action: str, outcome: Outcome, volume_id: VolumeId, *, slot: bytes = b"", **detail: str | int) -> None:
+    """Record something that goes on even if it cannot be recorded; then there is a warning, and a gap in the log."""
+    body = AuditBody(action=action, outcome=outcome, uid=os.getuid(), slot=slot, detail=detail)
+    try:
+        journal.record(body, volume_id)
+    except AuditError as exc:
+        output.warn(str(exc))
+        logger.warning("not recorded: %s %s: %s", action, outcome, exc)
+
+
+def outcome_of(exc: BaseException) -> Outcome:
+    """Whether it was refused, or failed."""
+    return Outcome.REFUSED if isinstance(exc, _REFUSALS) else Outcome.FAILED
+
+
+def recorded(action: str) -> Callable[[_F], _F]:
+    """A command with an argument ``volume`` that tells the log, under the name ``action``, how it ended."""
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def run(**given: Any) -> ExitCode:  # noqa: ANN401 - click's
+            try:
+                code: ExitCode = function(**given)
+            except BaseException as exc:
+                tell(action, outcome_of(exc), volume_id_of(given["volume"]))
+                raise
+            tell(action, Outcome.DONE, volume_id_of(given["volume"]), exit=int(code))
+            return code
+
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def volume_id_of(volume: str) -> VolumeId:
+    """Of the volume that a user named, as far as its config tells."""
+    try:
+        return read_config(os.fsencode(targets.find(volume).volume)).volume_id
+    except (CloakfsError, OSError):
+        return NO_VOLUME
+
+
+class RecordedLocks:
+    """Satisfies :class:`encfs.locking.LockMemory`: tells the log, then whoever remembers the end of mounts."""
+
+    def __init__(self, memory: LockMemory, volume_id: VolumeId, slot: bytes) -> None:
+        self._memory = memory
+        self._volume_id = volume_id
+        self._slot = slot
+
+    def mounted(self) -> None:
+        tell("volume.mounted", Outcome.DONE, self._volume_id, slot=self._slot, pid=os.getpid())
+        self._memory.mounted()
+
+    def locked(self, reason: LockReason) -> None:
+        tell("volume.locked", Outcome.DONE, self._volume_id, slot=self._slot, reason=str(reason), pid=os.getpid())
+        try:
+            journal.checkpoint(CheckpointReason.LOCK)
+        except AuditError as exc:
+            logger.warning("no checkpoint of the audit log at this lock: %s", exc)
+        self._memory.locked(reason)
