@@ -5,6 +5,7 @@ Owns: the reasons, the rule of idleness. Must not know: how a mount is used, tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -52,4 +53,26 @@ class LockMemory(Protocol):
 
     def locked(self, reason: LockReason) -> None:
         """The volume is locked, or its keys are gone, as of now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrityEvent:
+    """Something in the volume was not what was written there: what, at which lower inode, and a word more; no names."""
+
+    what: str
+    inode: int
+    detail: str
+
+
+class MountJournal(LockMemory, Protocol):
+    """Who records what happens to a mount."""
+
+    def meanwhile(self, events: Sequence[IntegrityEvent], missed: int) -> None:
+        """Called now and then while it is mounted, and before its end.
+
+        Args:
+            events: what was found since the last call, the latest ones.
+            missed: how many more there were.
+        """
         ...

@@ -75,7 +75,7 @@ LAYERS: dict[str, Layer] = {
     "store": Layer(ours=BASE | {"hostpaths"}),
     # Core dumps, locked memory, what freed objects leave, swap.
     "memory": Layer(),
-    "volume": Layer(ours=BASE | {"wording", "crypto", "format", "core", "store"}),
+    "volume": Layer(ours=BASE | {"locking", "wording", "crypto", "format", "core", "store"}),
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
     "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # The audit log of this host; what is recorded is given to it.

@@ -72,6 +72,19 @@ def checkpoint(reason: CheckpointReason) -> tuple[int, bytes]:
         raise _unwritable(exc) from exc
 
 
+def keep_up() -> None:
+    """End the period if it is over, so that its key is gone also while nothing happens; and sign each hour.
+
+    Raises:
+        AuditError: it cannot be written.
+    """
+    try:
+        with home() as here:
+            here.log().keep_up()
+    except (OSError, RuntimeError) as exc:
+        raise _unwritable(exc) from exc
+
+
 def _unwritable(exc: OSError | RuntimeError) -> CloakfsError:
     why = exc.strerror if isinstance(exc, OSError) else str(exc)
     return AuditError(

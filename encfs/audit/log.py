@@ -31,6 +31,7 @@ LOCK: Final = b"lock"
 _PREFIX: Final = b"log-"
 # A segment is what retention removes as a whole; so much is some ten thousand records.
 SEGMENT_BYTES: Final = 4 << 20
+_EPOCHS_PER_CHECKPOINT: Final = 4
 _CHUNK: Final = 1 << 20
 _SUITE: Final = CLOAKFS_1
 
@@ -160,9 +161,17 @@ class AuditLog:
         end = self._append(lambda end, at: end.checkpoint(at, reason, self._keys.signer))
         return end.state.seq - 1, end.state.head
 
-    def catch_up(self) -> None:
-        """End the epoch if it is over, so that its key is gone also while nothing happens. Raises as :meth:`record`."""
-        self._append(lambda _end, _at: b"")
+    def keep_up(self) -> None:
+        """End the epoch if it is over, so that its key is gone also while nothing happens, and sign every fourth.
+
+        Raises as :meth:`record`.
+        """
+
+        def make(end: LogEnd, at: Moment) -> bytes:
+            new = end.state.frames == 0 and end.state.epoch % _EPOCHS_PER_CHECKPOINT == 0
+            return end.checkpoint(at, CheckpointReason.HOUR, self._keys.signer) if new else b""
+
+        self._append(make)
 
     def log_id(self) -> bytes:
         """Which log it is. Raises: AuditError, OSError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from encfs.audit import journal
@@ -16,7 +16,7 @@ from encfs.cli import output, targets
 from encfs.errors import AuditError, CloakfsError, ExitCode, PolicyError, UnlockError, UsageError
 from encfs.format.audit import NO_VOLUME, CheckpointReason
 from encfs.format.audit_body import AuditBody, Outcome
-from encfs.locking import LockMemory, LockReason
+from encfs.locking import IntegrityEvent, LockMemory, LockReason
 from encfs.units import VolumeId
 from encfs.volume.skeleton import read_config
 
@@ -68,7 +68,7 @@ def volume_id_of(volume: str) -> VolumeId:
 
 
 class RecordedLocks:
-    """Satisfies :class:`encfs.locking.LockMemory`: tells the log, then whoever remembers the end of mounts."""
+    """Satisfies :class:`encfs.locking.MountJournal`: tells the log, then whoever remembers the end of mounts."""
 
     def __init__(self, memory: LockMemory, volume_id: VolumeId, slot: bytes) -> None:
         self._memory = memory
@@ -78,6 +78,22 @@ class RecordedLocks:
     def mounted(self) -> None:
         tell("volume.mounted", Outcome.DONE, self._volume_id, slot=self._slot, pid=os.getpid())
         self._memory.mounted()
+
+    def meanwhile(self, events: Sequence[IntegrityEvent], missed: int) -> None:
+        """Each event; and where there is none, the log's quarter of an hour ends all the same."""
+        for event in events:
+            tell(
+                *("volume.integrity", Outcome.FAILED, self._volume_id),
+                what=event.what,
+                inode=event.inode,
+                text=event.detail,
+            )
+        if missed:
+            tell("volume.integrity", Outcome.FAILED, self._volume_id, missed=missed)
+        try:
+            journal.keep_up()
+        except AuditError as exc:
+            logger.warning("the audit log cannot be written: %s", exc)
 
     def locked(self, reason: LockReason) -> None:
         tell("volume.locked", Outcome.DONE, self._volume_id, slot=self._slot, reason=str(reason), pid=os.getpid())

@@ -20,7 +20,7 @@ from encfs.errors import CloakfsError, ExitCode
 from encfs.fuse.control import ControlServer
 from encfs.fuse.mount import MountOptions, check_mountpoint
 from encfs.fuse.serve import MountServer
-from encfs.locking import LockMemory
+from encfs.locking import MountJournal
 from encfs.memory import process
 from encfs.volume.volume import Volume
 
@@ -38,7 +38,7 @@ class MountFailedError(CloakfsError):
         self.exit_code = exit_code
 
 
-def start(volume: Volume, options: MountOptions, *, foreground: bool, locks: LockMemory | None = None) -> None:
+def start(volume: Volume, options: MountOptions, *, foreground: bool, locks: MountJournal | None = None) -> None:
     """Serve ``volume`` at the mount point, and tell ``locks`` how that ends.
 
     In the foreground this returns when the mount is gone. Else a child process serves, and this returns in the
@@ -94,7 +94,7 @@ def _await_child(reader: int) -> None:
         raise MountFailedError(report["message"], report["hint"], ExitCode(report["exit_code"]))
 
 
-def _child(volume: Volume, options: MountOptions, locks: LockMemory | None, writer: int) -> None:
+def _child(volume: Volume, options: MountOptions, locks: MountJournal | None, writer: int) -> None:
     """Never returns."""
     status = 1
     try:

@@ -27,7 +27,7 @@ from encfs.fuse.operations import Operations
 from encfs.fuse.polling import Poller
 from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
-from encfs.locking import LockMemory, LockReason
+from encfs.locking import LockReason, MountJournal
 from encfs.memory import leftovers, process, swap
 from encfs.volume.volume import Volume
 
@@ -49,13 +49,14 @@ async def aside(work: Callable[..., Awaitable[None]], *arguments: object) -> Non
 
 
 class MountServer:
-    """One mounted volume in this process. ``locks``: who is told why it ended."""
+    """One mounted volume in this process. ``locks``: who records what happens to it, and why it ended."""
 
-    def __init__(self, volume: Volume, options: MountOptions, locks: LockMemory | None) -> None:
+    def __init__(self, volume: Volume, options: MountOptions, locks: MountJournal | None) -> None:
         self._volume = volume
         self._options = options
         self._locks = locks
         self._since = int(time.time())
+        self._events_told = 0
         poller = Poller()
         poller.install()
         self._state = MountState(volume, poller)
@@ -87,6 +88,7 @@ class MountServer:
             except CloakfsError as exc:
                 failure = exc
             if self._locks is not None and not self._failed:
+                self._tell_journal(self._locks)
                 self._locks.locked(self._why())
             trio.run(self._control.tell_locked, failure)
             self._logind.release()
@@ -121,6 +123,7 @@ class MountServer:
             nursery.start_soon(self._serve_control, listener)
             nursery.start_soon(self._end_on, signals)
             nursery.start_soon(aside, self._remember)
+            nursery.start_soon(aside, self._keep_journal)
             nursery.start_soon(self._settle_moves)
             nursery.start_soon(aside, self._rotating.serve)
             nursery.start_soon(self._watch_medium)
@@ -171,6 +174,18 @@ class MountServer:
         while memory is not None:
             await trio.sleep(_REMEMBER_SECONDS)
             await trio.to_thread.run_sync(memory.flush)
+
+    async def _keep_journal(self) -> None:
+        while self._locks is not None:
+            await trio.sleep(_REMEMBER_SECONDS)
+            await trio.to_thread.run_sync(self._tell_journal, self._locks)
+
+    def _tell_journal(self, journal: MountJournal) -> None:
+        ctx = self._volume.ctx
+        count, latest = ctx.events - self._events_told, list(ctx.latest_events)
+        self._events_told += count
+        told = latest[max(0, len(latest) - count) :] if count else []
+        journal.meanwhile(told, count - len(told))
 
     async def _settle_moves(self) -> None:
         """The header of a renamed file names its new place after a second (FORMAT.md section 11)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from encfs.core.keys import KeyRing
 from encfs.crypto.suite import Suite
 from encfs.errors import ReadOnlyError
 from encfs.format.geometry import Geometry
+from encfs.locking import IntegrityEvent
 from encfs.store.base import CachedRead, Store
 from encfs.units import FileId, SessionId
 from encfs.volume.freshness import Freshness
@@ -28,6 +30,10 @@ logger = logging.getLogger("cloakfs.volume")
 
 def _nothing_to_tell() -> None:
     """Of a volume whose tree is not there yet."""
+
+
+# Of a badly damaged volume nobody needs every event twice: the log has them all.
+_EVENTS_KEPT = 64
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class Context:
     crashed: frozenset[SessionId] = frozenset()
     kernel_keeps_times: bool = False
     events: int = 0
+    latest_events: deque[IntegrityEvent] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
     gone: bool = False
     freshness: Freshness | None = None
     on_moved: set[Callable[[Node], None]] = field(default_factory=set)
@@ -102,4 +109,5 @@ class Context:
     def integrity_event(self, what: str, inode: int, detail: str) -> None:
         """Count and log a finding. Lower inode numbers and cell numbers only, never a plain name."""
         self.events += 1
+        self.latest_events.append(IntegrityEvent(what, inode, detail))
         logger.error("integrity: %s inode=%d %s", what, inode, detail)

@@ -72,6 +72,27 @@ def test_a_mount_s_life(mounted: MountedVolume) -> None:
     mounted.mount()
 
 
+def test_damage_that_a_mount_meets(mounted: MountedVolume) -> None:
+    """Recorded by its daemon: what, and where below; EIO for the program, and no name of the file."""
+    (mounted.path / "scan").write_bytes(b"x" * 9000)
+    mounted.lock()
+    lower = max((file for file in mounted.lower.iterdir() if file.is_file()), key=lambda file: file.stat().st_size)
+    inode, good = lower.stat().st_ino, lower.read_bytes()
+    with lower.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"damage")
+    mounted.mount()
+    with pytest.raises(OSError, match="Input/output error"):
+        (mounted.path / "scan").read_bytes()
+    mounted.lock()
+    (event,) = [each for each in recorded() if each["action"] == "volume.integrity"][:1]
+    assert event["outcome"] == "failed"
+    assert (event["detail"]["what"], event["detail"]["inode"]) == ("cell", inode)
+    assert "scan" not in json.dumps(recorded())
+    lower.write_bytes(good)
+    mounted.log.unlink()
+
+
 def test_keys_are_not_changed_where_it_cannot_be_recorded(volume: Made, host_memory: Path) -> None:
     """Exit status 30 and the config as it was; files can be read, with a warning."""
     host_memory.mkdir(mode=0o700)

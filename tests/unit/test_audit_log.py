@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from encfs.audit.clock import now
 from encfs.audit.log import SEGMENT_BYTES, AuditLog, LogKeys, frames_of, segments
+from encfs.core.audit import open_state
 from encfs.core.audit_verify import LogVerifier, Trouble
 from encfs.crypto import kem, signing
 from encfs.crypto.suite import CLOAKFS_1 as SUITE
@@ -334,3 +336,28 @@ def test_clocks() -> None:
     assert first.boot_id == second.boot_id
     assert len(first.boot_id) == limits.BOOT_ID_SIZE
     assert second.mono_ms >= first.mono_ms > 0
+
+
+def test_periods_end_while_nothing_happens(tmp_path: Path) -> None:
+    """The key of a quarter of an hour is gone when it is over, and every hour is signed."""
+    at, ahead = now(), [0]
+    begun(tmp_path, 1)
+    first = (tmp_path / "state").read_bytes()
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        log = AuditLog(
+            LocalStore(fd),
+            fd,
+            KEYS,
+            now=lambda: replace(at, wall_ms=at.wall_ms + ahead[0], mono_ms=at.mono_ms + ahead[0]),
+        )
+        for ahead[0] in range(0, 9 * limits.AUDIT_EPOCH_MS, limits.AUDIT_EPOCH_MS // 5):
+            log.keep_up()
+    finally:
+        os.close(fd)
+    assert open_state(SUITE, first).key not in (tmp_path / "state").read_bytes()
+    verifier, _ = read_in(tmp_path)
+    assert verifier.problems == []
+    assert open_state(SUITE, (tmp_path / "state").read_bytes()).epoch == 8
+    assert len(verifier.intact.pieces) == 1
+    assert verifier.frames == 1 + 1 + 8 + 2
