@@ -87,6 +87,8 @@ LAYERS: dict[str, Layer] = {
         ours=BASE | {"wording", "format"},
         foreign=frozenset({"fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"}),
     ),
+    # What a Samba share over a mount must look like, and whether it does; what is mounted is told to it.
+    "share": Layer(ours=BASE),
     "fuse": Layer(
         ours=BASE | {"runtime", "locking", "format", "memory", "volume"},
         foreign=frozenset({"jeepney", "pyfuse3", "trio"}),
@@ -94,7 +96,7 @@ LAYERS: dict[str, Layer] = {
     "cli": Layer(
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
-        | {"volume", "host", "audit", "bench", "sheets"},
+        | {"volume", "host", "audit", "bench", "share", "sheets"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs
