@@ -42,13 +42,14 @@ _COMMANDS: Final = {
     "rescue": "Copy what is good of a damaged file.",
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
     "audit": "Show and prove what was done with volumes on this computer.",
+    "share": "Share a folder of a volume with Windows and Mac desks, through Samba.",
     "bench": "Measure what encryption costs on this machine and medium.",
 }
 
 EXIT_CODES: Final = {
     ExitCode.OK: "done",
-    ExitCode.FAILURE: "something else went wrong; the message says what (status: amber)",
-    ExitCode.USAGE: "the command line makes no sense (status: red)",
+    ExitCode.FAILURE: "something else went wrong; the message says what (status, share check: amber)",
+    ExitCode.USAGE: "the command line makes no sense (status, share check: red)",
     ExitCode.FINDINGS: "verify or checkpoint found something wrong",
     ExitCode.WRONG_SECRET: "wrong passphrase, recovery key or other secret",
     ExitCode.CONFIG_DAMAGED: "both copies of the volume's config are damaged",

@@ -23,6 +23,7 @@ class KernelMount:
         device: ``major:minor``, in hexadecimal as in ``/proc/PID/maps``.
         source: what was mounted; for a cloakfs mount the volume directory.
         uid: who mounted it (FUSE only).
+        allow_other: whether other users may use it (FUSE only).
     """
 
     mountpoint: str
@@ -30,6 +31,7 @@ class KernelMount:
     fstype: str
     source: str
     uid: int | None
+    allow_other: bool
 
 
 def _unescape(field: bytes) -> str:
@@ -51,6 +53,7 @@ def parse(mountinfo: bytes) -> list[KernelMount]:
                 fstype=os.fsdecode(fields[dash + 1]),
                 source=_unescape(fields[dash + 2]),
                 uid=int(user[1]) if user else None,
+                allow_other=b"allow_other" in fields[dash + 3].split(b","),
             )
         )
     return found
