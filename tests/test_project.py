@@ -23,6 +23,7 @@ DOCUMENTS = [
     "docs/control.md",
     "docs/findings.md",
     "docs/reader.md",
+    "docs/share.md",
 ]
 LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-fuzz.lock"]
 
