@@ -16,16 +16,16 @@ import termios
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r")
 SECONDS = 60.0
 
 
 class PtySession:
-    """``cloakfs`` with ``arguments`` on a terminal of 100 columns.
+    """``cloakfs``, or another ``program``, with ``arguments`` on a terminal of 100 columns.
 
-    ``stdout_to``: a descriptor for its standard output instead of the terminal. ``program``: another command.
+    ``stdout_to``: a descriptor for its standard output instead of the terminal. ``more``: for the process (``Popen``).
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class PtySession:
         env: dict[str, str] | None = None,
         stdout_to: int | None = None,
         program: Sequence[str] = (sys.executable, "-m", "encfs"),
+        **more: Any,
     ) -> None:
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
@@ -48,6 +49,7 @@ class PtySession:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - the child has one thread
             env={**os.environ, "TERM": "xterm", **(env or {})},
+            **more,
         )
         os.close(slave)
 
@@ -66,13 +68,18 @@ class PtySession:
 
     def expect(self, text: str) -> str:
         """Wait until ``text`` appears behind what was expected before; returns all up to its end."""
+        return self.expect_one_of(text)[1]
+
+    def expect_one_of(self, *texts: str) -> tuple[str, str]:
+        """Wait for whichever of ``texts`` is the first to appear; returns which, and all up to its end."""
         deadline = time.monotonic() + SECONDS
-        while (at := self.text.find(text, self._seen)) < 0:
+        while not (found := [(at, text) for text in texts if (at := self.text.find(text, self._seen)) >= 0]):
             if not self._read(deadline):
-                raise AssertionError(f"it ended without saying {text!r}. It said:\n{self.text}")
+                raise AssertionError(f"it ended without saying {' or '.join(map(repr, texts))}. It said:\n{self.text}")
+        at, text = min(found)
         before = self.text[self._seen : at + len(text)]
         self._seen = at + len(text)
-        return before
+        return text, before
 
     def send(self, text: str) -> None:
         """Type ``text``, as it is."""
