@@ -39,8 +39,12 @@ def available() -> bool:
     return os.geteuid() == 0 and "overlay" in Path("/proc/filesystems").read_text() and Path("/dev/fuse").exists()
 
 
-def enter(base: Path, *module: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m MODULE ...`` in a new machine whose changes go to ``base``."""
+def enter(base: Path, told: Path, *module: str, timeout: float) -> tuple[int, str]:
+    """Run ``python -m MODULE ...`` in a new machine whose changes go to ``base``, its standard output to ``told``.
+
+    Returns:
+        Its exit status, and what it said on standard error. When it takes too long, all of it is killed.
+    """
     # bash is the first process: it takes the exit status of every orphan, as an init does.
     inside = shlex.join([sys.executable, "-m", *module])
     command = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"]
@@ -52,9 +56,15 @@ def enter(base: Path, *module: str, timeout: float) -> subprocess.CompletedProce
         "PYTHONDONTWRITEBYTECODE": "1",
         "SCRATCH_MACHINE": str(base),
     }
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=timeout, env=environment, cwd=TOP, stdin=subprocess.DEVNULL
-    )
+    with told.open("wb") as stdout:
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False,
+                timeout=timeout, env=environment, cwd=TOP,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return 124, f"it took longer than {timeout:.0f} seconds"
+    return done.returncode, done.stderr
 
 
 def furnish() -> Machine:
