@@ -25,7 +25,7 @@ DOCUMENTS = [
     "docs/reader.md",
     "docs/share.md",
 ]
-LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-fuzz.lock"]
+LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-fuzz.lock", "requirements-docs.lock"]
 
 
 def read(name):

@@ -12,13 +12,15 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,10 +174,8 @@ class Manager:
     def _after_stop(self, unit: Unit, result: str) -> None:
         for line in unit.all("ExecStopPost"):
             self._execute(unit, line, SERVICE_RESULT=result)
-        if unit.credentials.exists():
-            for file in unit.credentials.iterdir():
-                file.unlink()
-            unit.credentials.rmdir()
+        for directory in (unit.credentials, *(Path("/run", name) for name in unit.words("RuntimeDirectory"))):
+            shutil.rmtree(directory, ignore_errors=True)
         self.active.pop(unit.name, None)
 
     def reload(self, name: str) -> None:
@@ -300,9 +300,24 @@ def _act(manager: Manager, verb: str, names: list[str], *, now: bool) -> int:
         return max((_status if verb == "status" else _is_active)(manager, name) for name in names)
     if verb not in jobs:
         raise Failed(f"The scratch machine's systemctl does not know {verb!r} (tests/support/systemctl.py).")
-    for name in names:
-        jobs[verb](name)
+    with _passwords_are_asked():
+        for name in names:
+            jobs[verb](name)
     return 0
+
+
+@contextmanager
+def _passwords_are_asked() -> Iterator[None]:
+    """On a terminal systemctl asks for what units ask with systemd-ask-password, as long as their jobs run."""
+    agent = shutil.which("systemd-tty-ask-password-agent")
+    if not agent or not sys.stdin.isatty():
+        yield
+        return
+    with subprocess.Popen([agent, "--watch"]) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def main(arguments: list[str]) -> int:
