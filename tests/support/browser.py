@@ -1,0 +1,23 @@
+"""A headless Chromium that looks at a page from the disk, and at nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+_QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+).split()
+
+
+def available() -> bool:
+    """Whether there is one."""
+    return shutil.which("chromium") is not None
+
+
+def picture(page: str, target: Path, profile: Path, *, width: int = 1280, height: int = 1600, dark: bool = False) -> None:
+    """A picture of a page."""
+    colours = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []
+    command = ["chromium", *_QUIET, *colours, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
+    subprocess.run([*command, f"--screenshot={target}", page], check=True, capture_output=True, timeout=120)
