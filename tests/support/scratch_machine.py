@@ -56,6 +56,7 @@ def enter(base: Path, told: Path, *module: str, timeout: float) -> tuple[int, st
         "PYTHONDONTWRITEBYTECODE": "1",
         "SCRATCH_MACHINE": str(base),
     }
+    base.mkdir(exist_ok=True)
     with told.open("wb") as stdout:
         try:
             done = subprocess.run(
@@ -138,6 +139,7 @@ def _make_user() -> None:
     home = Path("/home", USER)
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(mode=0o750)
+    (home / "cloakfs").symlink_to(TOP)  # A checkout, as whoever reads README.md has one.
     runtime = Path("/run/user", str(UID))
     runtime.mkdir(mode=0o700)
     for directory in (home, runtime):
