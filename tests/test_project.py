@@ -24,6 +24,11 @@ DOCUMENTS = [
     "docs/findings.md",
     "docs/reader.md",
     "docs/share.md",
+    "docs/index.md",
+    "docs/comparison.md",
+    "docs/faq.md",
+    "docs/recovery.md",
+    "docs/troubleshooting.md",
 ]
 LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-fuzz.lock", "requirements-docs.lock"]
 

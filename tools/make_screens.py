@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Draws docs/images from what commands really say: runs tools/screens/*.md on a scratch machine, and writes each as SVG.
+"""Draws docs/images from what commands really say: runs tools/screens/*.md on a scratch machine, each becomes an SVG.
 
-A script is a page as the walk-through test reads it. What stands below its heading "Shown" is drawn. What differs from run to run
-(times, keys, sizes of this disk) is replaced by an example, so that the same words give the same file, byte for byte.
+A script is a page as the walk-through test reads it. What stands below its heading "Shown" is drawn. What differs from
+run to run (times, keys, sizes of this disk) is replaced by an example, so that the same words give the same file, byte
+for byte.
 
     tools/make-screens             writes all; needs root
     tools/make-screens NAME...     only these
@@ -32,12 +33,24 @@ _LINE_HEIGHT: Final = 24.4  # rich's, in units of the picture
 _THEME: Final = TerminalTheme(
     (24, 28, 34),
     (222, 226, 232),
-    [(24, 28, 34), (255, 123, 114), (86, 211, 100), (227, 179, 65), (121, 192, 255), (210, 168, 255), (86, 212, 221), (222, 226, 232)],
+    [
+        (24, 28, 34),
+        (255, 123, 114),
+        (86, 211, 100),
+        (227, 179, 65),
+        (121, 192, 255),
+        (210, 168, 255),
+        (86, 212, 221),
+        (222, 226, 232),
+    ],
 )
 # As rich draws it, but with the reader's own font: its own format fetches one from the network.
 _FORMAT: Final = """<svg class="rich-terminal" viewBox="0 0 {width} HEIGHT" xmlns="http://www.w3.org/2000/svg">
 <style>
-.{unique_id}-matrix {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: {char_height}px; line-height: {line_height}px; }}
+.{unique_id}-matrix {{
+  font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  font-size: {char_height}px; line-height: {line_height}px;
+}}
 {styles}
 </style>
 <defs>
@@ -58,9 +71,10 @@ _EXAMPLES: Final = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-03-02 08:15:00"),
     (r"\b[0-9a-f]{16}\b", "b41ea5a1282040c4"),
     (r"\b[0-9a-f]{32}\b", "3f9c0d5e7a1b48c2960ef4d81a7b5c3e"),
-    (r"\d+ MiB(,| and) \d passes", r"256 MiB\1 3 passes"),
+    (r"\d+ MiB(,| and) \d+ pass(es)?", r"256 MiB\1 3 passes"),
+    (r"\d+ lanes?", "2 lanes"),
     (r"[\d.]+ (ms|seconds?|s)\b", r"1 \1"),
-    (r"[\d.]+ GiB of [\d.]+ GiB", "75 GiB of 250 GiB"),
+    (r"[\d.]+ [MGT]iB of [\d.]+ [MGT]iB", "75 GiB of 250 GiB"),
 )
 _SEALED_NAME: Final = re.compile(r"\b(?=\S*[A-Z])[A-Za-z0-9_-]{32,}")
 _SEALED_EXAMPLES: Final = ("JrX0cVtY4ZqS1hK8dW3nUeP7mLbA9fGx2oTiR5vC6sQ", "uB7yE2kN9wDzH4pM1jF6tXaV8cR3gLqS0oIe5ZhTnKs")

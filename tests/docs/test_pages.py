@@ -123,6 +123,8 @@ def test_nothing_of_the_machine_changes(tmp_path):
     """What a page does as root in /etc, /srv, /var and /usr/local is there for the page, and not for this machine."""
     places = [f"{top}/cloakfs-walkthrough-was-here" for top in ("/etc", "/srv", "/var", "/usr/local", "/run", "/dev")]
     page = tmp_path / "page.md"
-    page.write_text(f"```console\n# touch {' '.join(places)}\n# ls {' '.join(places)}\n...\n# ip link show\n1: lo: ...\n...\n```")
+    page.write_text(
+        f"```console\n# touch {' '.join(places)}\n# ls {' '.join(places)}\n...\n# ip link show\n1: lo: ...\n...\n```"
+    )
     assert [step.wrong for step in walkthrough.walk(page, tmp_path / "machine")] == ["", "", ""]
     assert [place for place in places if Path(place).exists()] == []

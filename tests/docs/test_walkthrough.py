@@ -9,7 +9,9 @@ import pytest
 from tests.support import pages, scratch_machine, walkthrough
 
 TOP = Path(__file__).resolve().parents[2]
-PAGES = sorted(path for path in (TOP / "README.md", *TOP.glob("docs/*.md")) if "```console" in path.read_text(encoding="utf-8"))
+PAGES = sorted(
+    path for path in (TOP / "README.md", *TOP.glob("docs/*.md")) if "```console" in path.read_text(encoding="utf-8")
+)
 # Blocks that cannot be run here, by their reasons. A block that is left out for a reason that is not here fails.
 REASONS = {"on Windows", "on a Mac", "on another machine"}
 
@@ -18,7 +20,7 @@ REASONS = {"on Windows", "on a Mac", "on another machine"}
 @pytest.mark.skipif(not scratch_machine.available(), reason="needs root and overlays")
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_a_page_goes_as_it_says(page, tmp_path):
-    """Each command, typed as it stands, ends well and prints what the page shows; nothing that it mounted stays busy."""
+    """Each command, typed as it stands, ends well and prints what the page shows; what it mounted can be locked."""
     steps = walkthrough.walk(page, tmp_path)
     assert not any(step.wrong for step in steps), walkthrough.transcript(steps)
     assert len(steps) == len(pages.read(page.read_text(encoding="utf-8")).steps)
@@ -26,7 +28,9 @@ def test_a_page_goes_as_it_says(page, tmp_path):
 
 def test_blocks_are_left_out_for_known_reasons_only():
     """Leaving out a block is an exception, and says why."""
-    skipped = {(page.name, line, why) for page in PAGES for line, why in pages.read(page.read_text(encoding="utf-8")).skipped}
+    skipped = {
+        (page.name, line, why) for page in PAGES for line, why in pages.read(page.read_text(encoding="utf-8")).skipped
+    }
     assert [entry for entry in skipped if entry[2] not in REASONS] == []
 
 

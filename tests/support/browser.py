@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 _QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-).split()
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
 
 
 def available() -> bool:
@@ -16,8 +17,16 @@ def available() -> bool:
     return shutil.which("chromium") is not None
 
 
-def picture(page: str, target: Path, profile: Path, *, width: int = 1280, height: int = 1600, dark: bool = False) -> None:
+def picture(
+    page: str, target: Path, profile: Path, *, width: int = 1280, height: int = 1600, dark: bool = False
+) -> None:
     """A picture of a page."""
     colours = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []
     command = ["chromium", *_QUIET, *colours, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
     subprocess.run([*command, f"--screenshot={target}", page], check=True, capture_output=True, timeout=120)
+
+
+def after_scripts(page: str, profile: Path) -> str:
+    """The page's HTML when its scripts have nothing left to do (in the browser's own time, which does not wait)."""
+    command = ["chromium", *_QUIET, f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--dump-dom", page]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout

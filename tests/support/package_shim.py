@@ -1,7 +1,7 @@
 """``apt install`` on a scratch machine, where nothing is fetched: what is asked for must be on the machine already.
 
-So a page that names a package which does not exist, or which ``tools/setup --tests`` does not install, fails. A package of our own
-(``./cloakfs_*.deb``) is taken as installed: ``tools/build-deb`` has its own tests.
+So a page that names a package which does not exist, or which ``tools/setup --tests`` does not install, fails. A package
+of our own (``./cloakfs_*.deb``) is taken as installed: what builds it has its own tests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def main(arguments: list[str]) -> int:
     for name in words[1:]:
         if name.startswith("./cloakfs_") and name.endswith(".deb"):
             continue
-        asked = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status}", name], capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${db:Status-Status}", name], capture_output=True, text=True, check=False
+        )
         if asked.stdout != "installed":
             print(f"E: {name} is not on this machine; tools/setup --tests has to install it", file=sys.stderr)
             return 100

@@ -2,9 +2,10 @@
 
 Owns: how a page is read, and when what was seen is what the page says. How it is run: ``walkthrough.py``.
 
-Only blocks marked ``console`` count. In them ``$ `` begins a command of the user, ``# `` one of root; the lines below are what it
-prints, where ``...`` stands for any text (alone on a line: for any lines), and what is typed stands in ‹ ›. A comment
-``<!-- hands: ... -->`` is something that hands do; ``<!-- walkthrough: skip, REASON -->`` leaves out the next block.
+Only blocks marked ``console`` count. In them ``$ `` begins a command of the user, ``# `` one of root; the lines below
+are what it prints, where ``...`` stands for any text (alone on a line: for any lines), and what is typed stands in ‹ ›.
+A comment ``<!-- hands: ... -->`` is something that hands do; ``<!-- walkthrough: skip, REASON -->`` leaves out the next
+block.
 """
 
 from __future__ import annotations

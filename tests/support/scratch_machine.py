@@ -1,8 +1,8 @@
 """A scratch copy of this machine: what is done in it as root changes nothing outside, and ends with it.
 
-Owns: the namespaces, what lies where in them, its user, sticks, and what is started again after a power cut. Whoever is in it
-sees this machine's programs; ``/etc``, ``/var``, ``/srv`` and where people keep their files are overlays whose changes go to a
-directory; ``/run`` and ``/dev`` are fresh; the network is a loopback of its own, so that every port is free.
+Owns: the namespaces, what lies where in them, its user, sticks, and what is started again after a power cut. Whoever is
+in it sees this machine's programs; ``/etc``, ``/var``, ``/srv`` and where people keep their files are overlays whose
+changes go to a directory; ``/run`` and ``/dev`` are fresh; the network is a loopback of its own: every port is free.
 
 ``enter`` starts a program as the only inhabitant. When it ends, all processes and mounts go.
 """
@@ -119,7 +119,13 @@ def _make_devices(scratch: Path) -> None:
         copy = scratch / node.name
         os.mknod(copy, stat.S_IFMT(info.st_mode) | 0o600, info.st_rdev)
         copy.chmod(0o600 if stat.S_ISBLK(info.st_mode) else 0o666)
-    for name, target in {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}.items():
+    for name, target in {
+        "fd": "/proc/self/fd",
+        "stdin": "fd/0",
+        "stdout": "fd/1",
+        "stderr": "fd/2",
+        "ptmx": "pts/ptmx",
+    }.items():
         (scratch / name).symlink_to(target)
     for name in ("pts", "shm"):
         (scratch / name).mkdir()
@@ -134,7 +140,11 @@ def _make_user() -> None:
         file = Path("/etc", name)
         taken = {USER, *(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == UID)}
         lines = [line for line in file.read_text().splitlines() if line.split(":")[0] not in taken]
-        lines.append({"passwd": f"{USER}:x:{UID}:{UID}:Anna:/home/{USER}:/bin/bash", "group": f"{USER}:x:{UID}:"}.get(name, f"{USER}:*:::::::"))
+        lines.append(
+            {"passwd": f"{USER}:x:{UID}:{UID}:Anna:/home/{USER}:/bin/bash", "group": f"{USER}:x:{UID}:"}.get(
+                name, f"{USER}:*:::::::"
+            )
+        )
         file.write_text("\n".join(lines) + "\n")
     home = Path("/home", USER)
     shutil.rmtree(home, ignore_errors=True)
@@ -163,7 +173,10 @@ def _install() -> None:
     for name, module in _SHIMS.items():
         shim = programs / name
         shim.unlink(missing_ok=True)
-        shim.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(TOP))} exec {shlex.quote(sys.executable)} -m tests.support.{module} \"$@\"\n")
+        shim.write_text(
+            f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(TOP))} "
+            f'exec {shlex.quote(sys.executable)} -m tests.support.{module} "$@"\n'
+        )
         shim.chmod(0o755)
 
 
@@ -221,8 +234,9 @@ class Machine:
     def _attach(self) -> None:
         assert self._stick is not None
         self._device, fd = blockdev.attach(self._stick)
-        # The kernel lets go of it with its last user: the one that mounts it, or this link to a descriptor.
-        self._fd = fd
+        # The kernel lets go of the device with its last user. This one cannot write, and so is in nobody's way.
+        self._fd = os.open(self._device, os.O_RDONLY | os.O_CLOEXEC)
+        os.close(fd)
         _STICK.unlink(missing_ok=True)
         os.mknod(_STICK, stat.S_IFBLK | 0o660, os.stat(self._device).st_rdev)
 
@@ -236,7 +250,7 @@ class Machine:
         mounting.wait_for(lambda: mounting.is_mounted(directory), "the stick is mounted")
 
     def pull_out(self) -> None:
-        """The stick goes while it is in use. A program that serves its filesystem dies, so that requests fail at once."""
+        """The stick goes while it is in use. A program that serves its filesystem dies: requests fail at once."""
         assert self._place is not None, "no stick is plugged in"
         for number in _processes():
             if Path(f"/proc/{number}/cmdline").read_bytes().startswith(b"mount.exfat-fuse\0"):

@@ -1,7 +1,8 @@
 """``systemctl`` on a scratch machine, which has no systemd: it runs what the units say, for real.
 
-Owns: starting and stopping services in the order of their dependencies, and who is stopped with whom. It knows which processes
-belong to a service by a word in their environment, as systemd does by their cgroup. Each call first looks at what has died since.
+Owns: starting and stopping services in the order of their dependencies, and who is stopped with whom. It knows which
+processes belong to a service by a word in their environment, as systemd does by their cgroup. Each call first looks at
+what has died since.
 
 ``halt`` stops everything in good order, ``default`` starts what is enabled: the scratch machine's shutdown and boot.
 """
@@ -34,7 +35,7 @@ _JOURNAL: Final = Path("/run/scratch-journal")
 _VARIABLE: Final = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 
 
-class Failed(Exception):
+class JobError(Exception):
     """A job failed: what systemctl says then."""
 
 
@@ -77,15 +78,17 @@ class Manager:
             if units.exists(need) and need.endswith(".service"):
                 try:
                     self.start(need)
-                except (Failed, UnitError):
+                except (JobError, UnitError):
                     if need not in unit.words("Wants"):
-                        raise Failed(f"A dependency job for {name} failed. See 'journalctl -xe' for details.") from None
+                        raise JobError(
+                            f"A dependency job for {name} failed. See 'journalctl -xe' for details."
+                        ) from None
         if not all(Path(path).exists() for path in unit.words("ConditionPathExists")):
             return
         self.active[name] = {"id": uuid.uuid4().hex, "main": 0, "stays": unit.one("RemainAfterExit") in {"yes", "true"}}
         try:
             self._run_start(unit)
-        except Failed:
+        except JobError:
             self._kill(name)
             self._after_stop(unit, "exit-code")
             raise
@@ -102,7 +105,9 @@ class Manager:
                 except OSError as exc:
                     raise self._failed(unit, f"credential {path}: {exc.strerror}") from None
         for directory in unit.words("RuntimeDirectory"):
-            Path("/run", directory).mkdir(parents=True, exist_ok=True, mode=int(unit.one("RuntimeDirectoryMode", "755"), 8))
+            Path("/run", directory).mkdir(
+                parents=True, exist_ok=True, mode=int(unit.one("RuntimeDirectoryMode", "755"), 8)
+            )
         for line in unit.all("ExecCondition"):
             if self._execute(unit, line):
                 raise self._failed(unit, "its condition is not met")
@@ -181,7 +186,7 @@ class Manager:
     def reload(self, name: str) -> None:
         unit = units.load(name)
         if unit.name not in self.active:
-            raise Failed(f"{unit.name} is not active, cannot reload.")
+            raise JobError(f"{unit.name} is not active, cannot reload.")
         for line in unit.all("ExecReload"):
             self._must(unit, line)
 
@@ -191,7 +196,9 @@ class Manager:
         for value in unit.all("EnvironmentFile"):
             file = Path(value.removeprefix("-"))
             if file.exists() or not value.startswith("-"):
-                assignments += [word for line in file.read_text().splitlines() for word in shlex.split(line, comments=True)]
+                assignments += [
+                    word for line in file.read_text().splitlines() for word in shlex.split(line, comments=True)
+                ]
         environment |= dict(word.partition("=")[::2] for word in assignments)
         started = self.active[unit.name]
         environment |= {"INVOCATION_ID": started["id"], "MAINPID": str(started["main"])}
@@ -209,7 +216,14 @@ class Manager:
         who: dict[str, Any] = {"user": user, "group": unit.one("Group") or None, "extra_groups": []} if user else {}
         with (_JOURNAL / unit.name).open("ab") as journal:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=journal, stderr=journal, env=environment, cwd="/", start_new_session=True, **who
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=journal,
+                stderr=journal,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+                **who,
             )
 
     def _execute(self, unit: Unit, line: str, **more: str) -> int:
@@ -218,11 +232,11 @@ class Manager:
 
     def _must(self, unit: Unit, line: str) -> None:
         if status := self._execute(unit, line):
-            raise self._failed(unit, f"{line.split()[0]} ended with {status}")
+            raise self._failed(unit, f"{line.split(maxsplit=1)[0]} ended with {status}")
 
-    def _failed(self, unit: Unit, why: str) -> Failed:
+    def _failed(self, unit: Unit, why: str) -> JobError:
         said = (_JOURNAL / unit.name).read_text(errors="replace") if (_JOURNAL / unit.name).exists() else ""
-        return Failed(f"Job for {unit.name} failed: {why}.\n{said}".rstrip())
+        return JobError(f"Job for {unit.name} failed: {why}.\n{said}".rstrip())
 
 
 def _expand(word: str, environment: dict[str, str]) -> str:
@@ -230,7 +244,9 @@ def _expand(word: str, environment: dict[str, str]) -> str:
 
 
 def _links(unit: Unit) -> list[Path]:
-    wanted = [(target, "wants") for target in unit.words("WantedBy")] + [(t, "requires") for t in unit.words("RequiredBy")]
+    wanted = [(target, "wants") for target in unit.words("WantedBy")] + [
+        (t, "requires") for t in unit.words("RequiredBy")
+    ]
     return [Path("/etc/systemd/system", f"{target}.{kind}", unit.name) for target, kind in wanted]
 
 
@@ -253,7 +269,7 @@ def _status(manager: Manager, name: str) -> int:
     unit = units.load(name)
     up = unit.name in manager.active
     print(f"{'●' if up else '○'} {unit.name} - {unit.one('Description')}")
-    print(f"     Loaded: loaded ({unit.path}; {'enabled' if any(link.is_symlink() for link in _links(unit)) else 'disabled'})")
+    print(f"     Loaded: loaded ({unit.path}; {'enabled' if all(map(Path.is_symlink, _links(unit))) else 'disabled'})")
     print(f"     Active: {'active (running)' if up else 'inactive (dead)'}")
     return 0 if up else 3
 
@@ -265,14 +281,20 @@ def _is_active(manager: Manager, name: str) -> int:
 
 
 def _restart(manager: Manager, name: str) -> None:
-    others = [other for other in manager.active if units.load(name).name in units.load(other).words("BindsTo", "Requires", "PartOf")]
+    others = [
+        other
+        for other in manager.active
+        if units.load(name).name in units.load(other).words("BindsTo", "Requires", "PartOf")
+    ]
     manager.stop(name)
     for unit in (name, *others):
         manager.start(unit)
 
 
 def _boot(manager: Manager) -> None:
-    for name in sorted(os.path.basename(path) for path in Path("/etc/systemd/system/multi-user.target.wants").glob("*.service")):
+    for name in sorted(
+        os.path.basename(path) for path in Path("/etc/systemd/system/multi-user.target.wants").glob("*.service")
+    ):
         # Of the rest only file sharing matters here; nmbd waits for a network that this machine does not have.
         if "cloakfs" in name or name == "smbd.service":
             manager.start(name)
@@ -299,7 +321,7 @@ def _act(manager: Manager, verb: str, names: list[str], *, now: bool) -> int:
     if verb in {"status", "is-active"}:
         return max((_status if verb == "status" else _is_active)(manager, name) for name in names)
     if verb not in jobs:
-        raise Failed(f"The scratch machine's systemctl does not know {verb!r} (tests/support/systemctl.py).")
+        raise JobError(f"The scratch machine's systemctl does not know {verb!r} (tests/support/systemctl.py).")
     with _passwords_are_asked():
         for name in names:
             jobs[verb](name)
@@ -330,7 +352,7 @@ def main(arguments: list[str]) -> int:
     try:
         manager.look()
         return _act(manager, words[0], words[1:], now="--now" in arguments)
-    except (Failed, UnitError) as exc:
+    except (JobError, UnitError) as exc:
         print(exc, file=sys.stderr)
         return 5 if isinstance(exc, UnitError) else 1
     finally:

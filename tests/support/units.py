@@ -1,6 +1,7 @@
 """Unit files of systemd as far as the scratch machine runs them; an unknown setting that could matter is an error.
 
-Owns: where units and their drop-ins lie, and their syntax (systemd.syntax(7), systemd.unit(5)). What is done with them: ``systemctl.py``.
+Owns: where units and their drop-ins lie, and their syntax (systemd.syntax(7), systemd.unit(5)). What is done with them:
+``systemctl.py``.
 """
 
 from __future__ import annotations
@@ -13,17 +14,30 @@ from typing import Final
 
 DIRECTORIES: Final = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 # What this stand-in does, and what makes no difference to what a page can see.
-_DONE: Final = frozenset(
-    """Requires BindsTo Wants PartOf After Before Type ExecCondition ExecStartPre ExecStart ExecStartPost ExecReload ExecStop ExecStopPost
-    Environment EnvironmentFile LoadCredential RemainAfterExit RuntimeDirectory RuntimeDirectoryMode User Group WantedBy RequiredBy
-    ConditionPathExists AssertPathExists RequiresMountsFor Restart RestartSec""".split()
+_DONE_WORDS: Final = """
+    Requires BindsTo Wants PartOf After Before WantedBy RequiredBy RequiresMountsFor ConditionPathExists
+    Type ExecCondition ExecStartPre ExecStart ExecStartPost ExecReload ExecStop ExecStopPost RemainAfterExit
+    Environment EnvironmentFile LoadCredential RuntimeDirectory RuntimeDirectoryMode User Group Restart RestartSec
+"""
+_IGNORED_WORDS: Final = """
+    Description Documentation DefaultDependencies Conflicts Alias PIDFile NotifyAccess SyslogIdentifier
+    LimitNOFILE LimitCORE LimitMEMLOCK TimeoutStartSec TimeoutStopSec TimeoutSec StartLimitIntervalSec StartLimitBurst
+    StandardInput StandardOutput StandardError KillMode KillSignal SendSIGKILL SuccessExitStatus
+    OOMScoreAdjust UMask Nice IOSchedulingClass
+"""
+_KNOWN: Final = frozenset((_DONE_WORDS + _IGNORED_WORDS).split())
+_MOUNT_NAMESPACE: Final = (
+    "Protect",
+    "Private",
+    "ReadWrite",
+    "ReadOnly",
+    "NoNew",
+    "Restrict",
+    "SystemCall",
+    "Memory",
+    "Lock",
+    "Capability",
 )
-_IGNORED: Final = frozenset(
-    """Description Documentation DefaultDependencies Conflicts PIDFile LimitNOFILE LimitCORE LimitMEMLOCK TimeoutStartSec TimeoutStopSec TimeoutSec
-    StandardInput StandardOutput StandardError SyslogIdentifier KillMode KillSignal SendSIGKILL NotifyAccess Alias OOMScoreAdjust UMask
-    StartLimitIntervalSec StartLimitBurst SuccessExitStatus Nice IOSchedulingClass""".split()
-)
-_MOUNT_NAMESPACE: Final = ("Protect", "Private", "ReadWrite", "ReadOnly", "NoNew", "Restrict", "SystemCall", "Memory", "Lock", "Capability")
 
 
 class UnitError(Exception):
@@ -60,7 +74,15 @@ class Unit:
 
     def _specifiers(self, text: str) -> str:
         prefix, _, instance = self.name.rpartition(".")[0].partition("@")
-        known = {"n": self.name, "N": self.name.rpartition(".")[0], "p": prefix, "i": instance, "d": str(self.credentials), "t": "/run", "%": "%"}
+        known = {
+            "n": self.name,
+            "N": self.name.rpartition(".")[0],
+            "p": prefix,
+            "i": instance,
+            "d": str(self.credentials),
+            "t": "/run",
+            "%": "%",
+        }
         out, rest = "", text
         while "%" in rest:
             before, _, rest = rest.partition("%")
@@ -88,7 +110,9 @@ def load(name: str) -> Unit:
     if not found:
         raise UnitError(f"Unit {name} not found.")
     unit = Unit(name, found[0])
-    drop_ins = {os.path.basename(path): path for d in reversed(DIRECTORIES) for path in glob.glob(f"{d}/{name}.d/*.conf")}
+    drop_ins = {
+        os.path.basename(path): path for d in reversed(DIRECTORIES) for path in glob.glob(f"{d}/{name}.d/*.conf")
+    }
     for path in (found[0], *(Path(drop_ins[key]) for key in sorted(drop_ins))):
         _parse(unit, path)
     return unit
@@ -110,7 +134,7 @@ def _parse(unit: Unit, path: Path) -> None:
         if not line or line[0] in "#;[":
             continue
         key, _, value = (part.strip() for part in line.partition("="))
-        if key not in _DONE | _IGNORED and not key.startswith(_MOUNT_NAMESPACE):
+        if key not in _KNOWN and not key.startswith(_MOUNT_NAMESPACE):
             raise UnitError(f"{path}: the scratch machine does not know {key}= (tests/support/units.py)")
         if value:
             unit.settings.setdefault(key, []).append(value)

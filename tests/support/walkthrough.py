@@ -1,7 +1,7 @@
 """Follows a page word by word on a scratch machine, and tells what was different.
 
-Owns: two shells, one of the user and one of root, each on a terminal; what is typed at a prompt. How a page is read: ``pages.py``;
-where it happens: ``scratch_machine.py``.
+Owns: two shells, one of the user and one of root, each on a terminal; what is typed at a prompt. How a page is read:
+``pages.py``; where it happens: ``scratch_machine.py``.
 
     python -m tests.support.walkthrough docs/share.md      prints the page as it really went
 """
@@ -183,20 +183,21 @@ class Walk:
             fields = line.split(" ")
             if fields[2] == "fuse.cloakfs":
                 owner = int(dict(option.partition("=")[::2] for option in fields[3].split(","))["user_id"])
-                done = subprocess.run(
-                    ["cloakfs", "lock", fields[1]], user=owner, extra_groups=[], capture_output=True, text=True, check=False,
-                    env=os.environ | ({"XDG_RUNTIME_DIR": f"/run/user/{owner}"} if owner else {}),
-                )  # fmt: skip
+                place = {"XDG_RUNTIME_DIR": f"/run/user/{owner}"} if owner else {}
+                command = ["cloakfs", "lock", fields[1]]
+                more: dict[str, Any] = {"user": owner, "extra_groups": [], "env": os.environ | place}
+                done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
                 if done.returncode:
                     return f"{fields[1]} cannot be locked at the end: {done.stderr}"
         return ""
 
 
 def walk(page: Path, base: Path) -> list[Went]:
-    """Follow a page on a new scratch machine, whose changes go to ``base``.
-    """
+    """Follow a page on a new scratch machine, whose changes go to ``base``."""
     told = base / "told"
-    status, said = scratch_machine.enter(base, told, "tests.support.walkthrough", "--inside", str(page), timeout=SECONDS)
+    status, said = scratch_machine.enter(
+        base, told, "tests.support.walkthrough", "--inside", str(page), timeout=SECONDS
+    )
     steps = [Went(**json.loads(line)) for line in told.read_text().splitlines()]
     if status:
         steps.append(Went(0, "", "", "", 0, f"after that the scratch machine ended with {status}: {said}"))
