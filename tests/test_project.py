@@ -25,7 +25,6 @@ DOCUMENTS = [
     "docs/reader.md",
     "docs/share.md",
     "docs/index.md",
-    "docs/comparison.md",
     "docs/faq.md",
     "docs/recovery.md",
     "docs/troubleshooting.md",
