@@ -18,6 +18,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "THREAT_MODEL.md",
     "CHANGELOG.md",
+    "docs/deb.md",
     "docs/fstab.md",
     "docs/json.md",
     "docs/control.md",
@@ -29,7 +30,13 @@ DOCUMENTS = [
     "docs/recovery.md",
     "docs/troubleshooting.md",
 ]
-LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-fuzz.lock", "requirements-docs.lock"]
+LOCKS = [
+    "requirements.lock",
+    "requirements-build.lock",
+    "requirements-deb.lock",
+    "requirements-docs.lock",
+    "requirements-fuzz.lock",
+]
 
 
 def read(name):
@@ -88,3 +95,14 @@ def test_scripts_can_be_run_and_stop_at_errors(script):
         assert os.access(script, os.X_OK)
     if text.startswith("#!/usr/bin/env bash"):
         assert "\nset -euo pipefail\n" in text
+
+
+def test_the_debian_package_holds_what_was_tested():
+    """Each Python package in it is locked in the version, with the hashes, that the tests ran with."""
+
+    def entries(name):
+        return re.findall(r"^[a-z0-9.-]+==(?:.*\\\n)+.*$", read(name), re.MULTILINE)
+
+    packed = entries("requirements-deb.lock")
+    assert {"pyfuse3", "cryptography", "pyrage", "fpdf2"} <= {entry.split("==")[0] for entry in packed}
+    assert set(packed) <= set(entries("requirements.lock"))

@@ -129,7 +129,9 @@ def _mounted(volume: Path, plain: Path) -> Iterator[None]:
 
 
 def _cloakfs(environment: dict[str, str], *arguments: str) -> None:
-    command_line = [sys.executable, "-m", "encfs", *arguments]
+    # Isolated as this process is: a folder named encfs in the working directory is not what an installed command runs.
+    isolated = ["-I"] if sys.flags.isolated else []
+    command_line = [sys.executable, *isolated, "-m", "encfs", *arguments]
     with subprocess.Popen(
         command_line, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:

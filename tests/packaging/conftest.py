@@ -1,0 +1,35 @@
+"""A clean Debian in a folder, with the package that was built from this checkout beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clean_debian import CleanDebian
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """What ``tools/build-deb`` makes."""
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("no Debian")
+    done = subprocess.run([TOP / "tools/build-deb"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def debian(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CleanDebian]:
+    """A minimal Debian of this machine's release in which nothing of ours is installed yet."""
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        pytest.skip("debootstrap needs root, and has to be installed")
+    with CleanDebian(tmp_path_factory.mktemp("debian") / "root") as made:
+        shutil.copy(package, made.root / "root")
+        yield made
