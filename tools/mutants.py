@@ -29,6 +29,7 @@ COPIED = (
     "tests",
     "tools",
     "docs",
+    "packaging",
     "pyproject.toml",
     "requirements.lock",
     "FORMAT.md",

@@ -121,3 +121,13 @@ def test_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals) 
         code = process.wait(120)
     assert code == (130 if number is signal.SIGINT else -signal.SIGTERM)
     assert nothing_left(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="no /dev/fuse")
+def test_an_isolated_command_stays_isolated(tmp_path: Path) -> None:
+    """As the Debian package starts it, it runs no folder named encfs in the working directory, nor does its mount."""
+    (tmp_path / "encfs").mkdir()
+    (tmp_path / "encfs" / "__init__.py").write_text("raise SystemExit('somebody else')\n")
+    result = run("bench", tmp_path, *SMALL, "--json", program=("-I", *QUICK), cwd=tmp_path)
+    assert result.code == 0, result.err
+    assert "mounted" in {one["part"] for one in result.json["figures"]}
