@@ -13,6 +13,8 @@ import pytest
 from tests.support.clean_debian import CleanDebian
 
 TOP = Path(__file__).resolve().parents[2]
+EPOCH = "1767225600"
+"""The time of everything in the package that the tests make."""
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +22,17 @@ def package() -> Path:
     """What ``tools/build-deb`` makes."""
     if shutil.which("dpkg-deb") is None:
         pytest.skip("no Debian")
-    done = subprocess.run([TOP / "tools/build-deb"], capture_output=True, text=True, check=False)
+    return build(TOP)
+
+
+def build(checkout: Path) -> Path:
+    """The package that a checkout's ``tools/build-deb`` makes."""
+    environment = os.environ | {"SOURCE_DATE_EPOCH": EPOCH}
+    done = subprocess.run([checkout / "tools/build-deb"], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    return Path(done.stdout.strip())
+    made = Path(done.stdout.strip())
+    assert made.parent == checkout / "dist"
+    return made
 
 
 @pytest.fixture(scope="module")
