@@ -99,6 +99,7 @@ def _documents(debian: CleanDebian) -> None:
     }
     expected += [to for name, to in completion.items() if (TOP / "docs/completion" / name).exists()]
     expected += [f"/usr/share/doc/cloakfs/docs/{page.name}" for page in (TOP / "docs").glob("*.md")]
+    expected += ["/usr/share/cloakfs/cloakfs-reader.pyz"]
     expected += ["/usr/lib/systemd/system/cloakfs-lock.service", "/usr/lib/systemd/user/cloakfs-lock.service"]
     expected += ["/usr/share/doc/cloakfs/" + name for name in ("README.md", "copyright", "changelog.Debian.gz")]
     assert set(expected) <= set(debian.run("dpkg -L cloakfs").splitlines())
