@@ -1,52 +1,14 @@
 """``cloakfs create``: a new volume.
 
-Owns: the questions and their order. Must not know: what is in a config, how a key is derived.
-
-Rule: the volume is made last, after everything that can go wrong or be given up, so that nothing half-made is left.
+Owns: the command. Must not know: what is asked and in which order (``volume_making.py``).
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from dataclasses import dataclass, field
-from typing import Final
-
 import click
 
-from encfs.cli import auditing, calibration, new_passphrase, options, output, progress, terminal
-from encfs.cli.calibration import Calibrated, calibrate
-from encfs.cli.new_passphrase import Wanted
-from encfs.cli.recovery_key import prove, write_file
-from encfs.cli.secret_files import check_free, is_device
-from encfs.cli.secrets import SecretOptions, passphrase_options
-from encfs.crypto import rng
-from encfs.errors import ExitCode, NotEmptyError, UsageError
-from encfs.format.audit_body import Outcome
-from encfs.format.config import Config
-from encfs.format.limits import (
-    CONFIG_NAME,
-    LABEL_MAX,
-    RECOVERY_KEY_SIZE,
-)
-from encfs.volume import Volume
-
-_CELL_SIZES: Final = {"4K": 4096, "16K": 16384, "64K": 65536}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wishes:
-    """The options of one call."""
-
-    volume: str
-    cell_size: int
-    label: str
-    memory_kib: int | None
-    passes: int | None
-    secret: SecretOptions = field(repr=False)
-    allow_weak: bool
-    no_recovery: bool
-    recovery_out: str | None
+from encfs.cli import options, output, volume_making
+from encfs.errors import ExitCode
 
 
 @options.command(
@@ -56,186 +18,22 @@ cloakfs create ~/practice.vault
 cloakfs create /srv/p.vault --passphrase-file /run/keys/p --recovery-out /media/stick/p.key""",
 )
 @click.argument("volume")
-@click.option(
-    "--cell-size",
-    type=click.Choice(list(_CELL_SIZES), case_sensitive=False),
-    metavar="|".join(_CELL_SIZES),
-    default="4K",
-    show_default=True,
-    help="Unit of encryption. 64K suits archives of large files that are written once.",
-)
-@click.option("--label", default="passphrase", show_default=True, help="Name of the passphrase; not secret.")
-@calibration.kdf_options
-@click.option("--allow-weak", is_flag=True, help="Take the passphrase even if it is easy to guess.")
-@click.option("--no-recovery", is_flag=True, help="Make no recovery key.")
-@click.option("--recovery-out", metavar="FILE", help="Write the recovery key to a new file; show and ask nothing.")
+@volume_making.making_options
 @options.json_option
-@passphrase_options
-def command(
-    *,
-    volume: str,
-    cell_size: str,
-    label: str,
-    memory_kib: int | None,
-    passes: int | None,
-    secret: SecretOptions,
-    allow_weak: bool,
-    no_recovery: bool,
-    recovery_out: str | None,
-    as_json: bool,
-) -> ExitCode:
+def command(*, volume: str, wishes: volume_making.Wishes, as_json: bool) -> ExitCode:
     """Make a new volume in VOLUME, an empty or new directory.
 
     Asks for a passphrase twice and measures how hard it is to guess. Shows a recovery key, which opens the volume when
     the passphrase is lost, and asks for it back: only then is the volume made. Unless --kdf-memory and --kdf-passes fix
     it, the cost of trying a passphrase is set to about a second of this machine.
     """
-    wishes = _Wishes(
-        volume=volume,
-        cell_size=_CELL_SIZES[cell_size],
-        label=label,
-        memory_kib=memory_kib,
-        passes=passes,
-        secret=secret,
-        allow_weak=allow_weak,
-        no_recovery=no_recovery,
-        recovery_out=recovery_out,
-    )
-    _check(wishes)
-    passphrase = new_passphrase.choose(
-        Wanted(volume=wishes.volume, label=wishes.label, secret=wishes.secret, allow_weak=wishes.allow_weak)
-    )
-    with progress.activity("Measuring this machine, to make guessing slow"):
-        cost = calibrate(memory_kib=wishes.memory_kib, passes=wishes.passes)
-    recovery_key = None if wishes.no_recovery else rng.random_bytes(RECOVERY_KEY_SIZE)
-    if recovery_key is not None and wishes.recovery_out is None:
-        prove(recovery_key, wishes.volume)
-    config = _make(wishes, passphrase, cost, recovery_key)
-    auditing.tell(
-        "volume.create", Outcome.DONE, config.volume_id, cell_size=config.cell_size, kdf_memory_kib=cost.kdf.memory_kib
-    )
-    (_print_json if as_json else _print_text)(wishes, config, cost)
+    volume_making.check(wishes, volume)
+    chosen = volume_making.choose(wishes, volume)
+    config = volume_making.make(wishes, chosen, volume)
+    if as_json:
+        output.print_json(volume_making.as_json(wishes, config, chosen.cost, volume))
+        return ExitCode.OK
+    output.say(f"Made the volume {output.bold(output.printable(volume))}.")
+    output.print_table(volume_making.rows(wishes, config, chosen.cost))
+    output.say(f"Next: cloakfs mount {output.printable(volume)} MOUNTPOINT")
     return ExitCode.OK
-
-
-def _check(wishes: _Wishes) -> None:
-    """Everything that can be said before a passphrase is asked for.
-
-    Raises:
-        UsageError, NotEmptyError, OSError.
-    """
-    if len(wishes.label) > LABEL_MAX or not wishes.label.isprintable():
-        raise UsageError(f"--label: at most {LABEL_MAX} characters, and no control characters")
-    if wishes.no_recovery and wishes.recovery_out is not None:
-        raise UsageError("--no-recovery and --recovery-out contradict each other")
-    if wishes.secret.asks:
-        terminal.require("a passphrase", hint="Give --passphrase-file, --passphrase-fd or --passphrase-command.")
-    elif not wishes.no_recovery and wishes.recovery_out is None:
-        raise UsageError(
-            "the passphrase comes from an option, so nothing is asked: say what shall happen to the recovery key",
-            hint="Give --recovery-out FILE (keep it elsewhere), or --no-recovery to make none.",
-        )
-    _check_place(wishes.volume)
-    if wishes.recovery_out is not None:
-        _check_recovery_out(wishes.recovery_out, wishes.volume)
-
-
-def _check_place(volume: str) -> None:
-    name = output.printable(volume)
-    try:
-        entries = os.listdir(volume)
-    except FileNotFoundError:
-        parent = os.path.dirname(os.path.abspath(volume))
-        if not os.path.isdir(parent):
-            raise UsageError(f"{output.printable(parent)}: there is no such directory", hint="Make it first.") from None
-        return
-    except NotADirectoryError as exc:
-        raise NotEmptyError(f"{name}: this is a file", hint="Give the name of a new directory.") from exc
-    if os.fsdecode(CONFIG_NAME) in entries:
-        raise NotEmptyError(f"{name}: there is a volume already", hint="Nothing was changed. Choose another directory.")
-    if entries:
-        raise NotEmptyError(f"{name}: this directory is not empty", hint="Give the name of a new or empty directory.")
-
-
-def _check_recovery_out(path: str, volume: str) -> None:
-    inner, outer = os.path.realpath(path), os.path.realpath(volume)
-    if inner.startswith(outer + "/") or inner == outer:
-        raise UsageError(
-            "the recovery key would lie in the volume that it opens",
-            hint="Choose a place that is not lost together with the volume.",
-        )
-    if not is_device(path):
-        check_free(path)
-
-
-# -- making it -------------------------------------------------------------------------------------------------
-
-
-def _make(wishes: _Wishes, secret: bytes, cost: Calibrated, recovery_key: bytes | None) -> Config:
-    """Write the recovery key, if it goes to a file, and then the volume; take the file back if that fails."""
-    out = wishes.recovery_out
-    if out is None or recovery_key is None:
-        return _create(wishes, secret, cost, recovery_key)
-    write_file(out, recovery_key, wishes.volume)
-    try:
-        return _create(wishes, secret, cost, recovery_key)
-    except BaseException:
-        if stat.S_ISREG(os.lstat(out).st_mode):
-            os.unlink(out)
-        raise
-
-
-def _create(wishes: _Wishes, secret: bytes, cost: Calibrated, recovery_key: bytes | None) -> Config:
-    with progress.activity("Making the volume"):
-        return Volume.create(
-            os.fsencode(wishes.volume),
-            secret=secret,
-            kdf=cost.kdf,
-            label=wishes.label,
-            recovery_key=recovery_key,
-            cell_size=wishes.cell_size,
-        )
-
-
-def _print_text(wishes: _Wishes, config: Config, cost: Calibrated) -> None:
-    kdf = cost.kdf
-    memory = output.human_size(kdf.memory_kib * 1024)
-    about = "" if cost.seconds is None else f", about {cost.seconds:.1f} s here"
-    output.say(f"Made the volume {output.bold(output.printable(wishes.volume))}.")
-    output.print_table(
-        [
-            ("cell size", output.human_size(config.cell_size)),
-            ("passphrase", f"Argon2id with {memory} and {output.plural(kdf.passes, 'pass', 'passes')}{about}"),
-            ("recovery key", _recovery_text(wishes)),
-        ]
-    )
-    output.say(f"Next: cloakfs mount {output.printable(wishes.volume)} MOUNTPOINT")
-
-
-def _recovery_text(wishes: _Wishes) -> str:
-    if wishes.no_recovery:
-        return "none: if the passphrase is lost, everything in the volume is lost"
-    if wishes.recovery_out is not None:
-        return f"in {output.printable(wishes.recovery_out)}: keep it away from the volume"
-    return "typed back rightly: keep the paper away from the volume"
-
-
-def _print_json(wishes: _Wishes, config: Config, cost: Calibrated) -> None:
-    kdf = cost.kdf
-    output.print_json(
-        {
-            "volume": os.path.abspath(wishes.volume),
-            "volume_id": config.volume_id.hex(),
-            "created": config.created,
-            "cell_size": config.cell_size,
-            "kdf": {
-                "alg": str(kdf.alg),
-                "memory_kib": kdf.memory_kib,
-                "passes": kdf.passes,
-                "lanes": kdf.lanes,
-                "seconds": None if cost.seconds is None else round(cost.seconds, 3),
-            },
-            "recovery": "none" if wishes.no_recovery else "shown" if wishes.recovery_out is None else "file",
-            "recovery_out": wishes.recovery_out,
-        }
-    )
