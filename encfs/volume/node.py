@@ -113,9 +113,12 @@ class NodeTable:
     inode was replaced to change its text while the kernel knows it; and whatever would collide with those. ``_apart``
     has places whose inode has a node elsewhere already, where nothing says that the two are one object.
     ``on_drop`` is called with every node that is removed, and before that ``finish_move`` with one whose header does
-    not name its place; false keeps it. Its parents are there still: who knows a node knows them. Where lower numbers
-    are not ``lasting``, nodes are known by their place as well: FAT, exFAT and programs (FUSE) number an object anew
-    when the kernel meets it again.
+    not name its place; false keeps it. Its parents are there still: who knows a node knows them.
+
+    Where lower numbers are not ``lasting``, nodes are known by their place as well: FAT, exFAT and programs (FUSE)
+    number an object anew when the kernel meets it again. There the kernel gets numbers of our own, which are never used
+    twice; ``_kept`` has those of nodes that were removed, by their place, so that an object keeps its number as long as
+    the volume is open.
     """
 
     ROOT = 1
@@ -125,7 +128,9 @@ class NodeTable:
         self._nodes: dict[int, Node] = {self.ROOT: root}
         self._aliases: dict[int, int] = {root_inode: self.ROOT}
         self._apart: dict[tuple[int, LowerName], int] = {}
-        self._next_stand_in = 1 << 62
+        self._lasting = lasting
+        self._kept: dict[tuple[int, LowerName], int] = {}
+        self._next_stand_in = 1 << 62 if lasting else self.ROOT
         self.on_drop: Callable[[Node], None] = lambda _: None
         self.finish_move: Callable[[Node], bool] = lambda _: True
         root.lower_inode = root_inode
@@ -151,8 +156,12 @@ class NodeTable:
         A number whose old inode is gone gets a new node of the next generation; references that the kernel still
         holds on the old one are counted on, because it gives them back by number.
         """
-        number = self._aliases.get(lower_inode, lower_inode)
+        number = self._aliases.get(lower_inode, lower_inode if self._lasting else 0)
         node = self._nodes.get(number)
+        if not self._lasting:
+            kept = self._kept.pop((parent.inode, lower_name), 0)
+            if node is None:
+                number = self._stand_in(lower_inode, 0 if fresh else kept)
         if node is not None and node.lower_inode != lower_inode:
             number, node = self._stand_in(lower_inode), None
         if node is None:
@@ -192,10 +201,13 @@ class NodeTable:
         if known is not None and known.lower_inode != lower_inode and known.ghost is None:
             self.renumber(known, lower_inode)
 
-    def _stand_in(self, lower_inode: int) -> int:
-        self._next_stand_in += 1
-        self._aliases[lower_inode] = self._next_stand_in
-        return self._next_stand_in
+    def _stand_in(self, lower_inode: int, number: int = 0) -> int:
+        """Another number than the lower one: ``number``, or a new one."""
+        if not number:
+            self._next_stand_in += 1
+            number = self._next_stand_in
+        self._aliases[lower_inode] = number
+        return number
 
     def renumber(self, node: Node, lower_inode: int) -> None:
         """A node got another lower inode (a symlink is replaced to change its text). The kernel keeps its number."""
@@ -227,6 +239,8 @@ class NodeTable:
             del self._nodes[node.inode]
             if node.parent is not None:
                 node.parent.lose_child(node, node.lower_name)
+                if not self._lasting:
+                    self._kept[node.parent.inode, node.lower_name] = node.inode
             self.on_drop(node)
             self._forget_alias(node)
             if self._apart:

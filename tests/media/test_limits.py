@@ -190,6 +190,73 @@ def test_inode_numbers_that_do_not_last(on: On) -> None:
     record("limits", "names in any case are the same below", note="plain names keep their case and differ by it")
 
 
+def test_files_of_4_gib(on: On) -> None:
+    """docs/media.md: past 4 GiB - 1 below, a file cannot grow: EFBIG, at the latest from fsync; nothing of it is lost.
+
+    Other files go on, and so does this one within its bounds, before and after the next mount.
+    """
+    volume = on("size4g")
+    big = volume.path / "big"
+    save(volume.path / "small", pattern(5000, "small"))
+    # Cell 0 begins 512 bytes in: 4 GiB less one cell below is about that less 32 bytes of each cell here.
+    cells = (4 << 30) // 4096 - 1
+    last = cells * (4096 - 32) - 512
+    big.write_bytes(pattern(9000, "begin"))
+    os.truncate(big, last - 1000)
+    fd = os.open(big, os.O_RDWR)
+    try:
+        os.pwrite(fd, b"the end", last - 2000)
+        os.fsync(fd)
+        assert error_of(lambda: (os.pwrite(fd, b"x" * 10_000, last - 1000), os.fsync(fd))) == "EFBIG"
+        assert error_of(lambda: os.ftruncate(fd, last + 100_000)) == "EFBIG"
+        assert os.pread(fd, 7, last - 2000) == b"the end"
+    finally:
+        error_of(lambda: os.close(fd))
+    save(volume.path / "other", pattern(5000, "other"))
+    volume.remount()
+    with big.open("rb") as file:
+        assert file.read(9000) == pattern(9000, "begin")
+        file.seek(last - 2000)
+        assert file.read(7) == b"the end"
+    assert last - 1000 <= big.stat().st_size <= last + 4064
+    with big.open("r+b") as file:
+        file.write(b"goes on")
+        os.fsync(file.fileno())
+    with big.open("rb") as file:
+        assert file.read(7) == b"goes on"
+    for name in ("small", "other"):
+        assert (volume.path / name).read_bytes() == pattern(5000, name)
+    big.unlink()
+    volume.finish()
+    record("limits", "files of 4 GiB at most", note="EFBIG; what was there stays")
+
+
+def test_inode_numbers_during_a_mount(on: On) -> None:
+    """docs/media.md: what stat, fstat and a listing say of an object stays the same while it is mounted."""
+    volume = on("numbers", "symlinks")
+    top = volume.path
+    tree(top)
+    (top / "link").symlink_to("file 1")
+    names = ["file 1", "file 3", "folder", "folder/inner 2", "link"]
+    before = {name: os.lstat(top / name).st_ino for name in names}
+    assert len(set(before.values())) == len(names)
+    held = os.open(top / "file 3", os.O_RDONLY)
+    subprocess.run(["sh", "-c", "sync; echo 2 > /proc/sys/vm/drop_caches || true"], check=True, capture_output=True)
+    for directory, _, files in os.walk(top):
+        assert all(os.lstat(os.path.join(directory, name)) for name in files)
+    (top / "file 1").rename(top / "folder" / "moved")
+    (top / "folder" / "moved").rename(top / "file 1")
+    assert {name: os.lstat(top / name).st_ino for name in names} == before
+    listed = {entry.name: entry.inode() for entry in os.scandir(top)}
+    assert {name: listed[name] for name in names if "/" not in name} == {
+        n: i for n, i in before.items() if "/" not in n
+    }
+    assert os.fstat(held).st_ino == before["file 3"]
+    os.close(held)
+    volume.finish()
+    record("limits", "inode numbers during a mount", note="the same all the time")
+
+
 @pytest.mark.slow
 @needs_root
 def test_no_owners(on: On) -> None:

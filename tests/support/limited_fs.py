@@ -2,7 +2,8 @@
 
 Run as a program by :func:`limited`: ``python -m tests.support.limited_fs SOURCE MOUNTPOINT LIMIT...``. Limits are
 ``names143``, ``symlinks``, ``links``, ``xattrs``, ``owners``, ``nodes``, ``renameflags``, ``times2s``, ``anycase``
-(names in any case are the same), ``numbers`` (an object has another inode number each time it is looked up).
+(names in any case are the same), ``numbers`` (an object has another inode number each time it is looked up), ``size4g``
+(no file is larger than 4 GiB - 1, as on FAT).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.support.mounting import is_mounted, wait_for
 
 _NAME_MAX = 143
 _TWO_SECONDS = 2_000_000_000
+_SIZE_MAX = (4 << 30) - 1
 
 
 def _fails(code: int) -> pyfuse3.FUSEError:
@@ -102,6 +104,7 @@ class _Operations(pyfuse3.Operations):
 
         def change() -> None:
             if fields.update_size:
+                self._check_size(attr.st_size)
                 os.truncate(path, attr.st_size)
             if fields.update_mode:
                 os.chmod(path, stat_module.S_IMODE(attr.st_mode))
@@ -118,6 +121,10 @@ class _Operations(pyfuse3.Operations):
 
         _call(change)
         return self._entry(path, inode)
+
+    def _check_size(self, end: int) -> None:
+        if "size4g" in self._limits and end > _SIZE_MAX:
+            raise OSError(errno.EFBIG, "")
 
     def _refuse(self, limit: str, code: int) -> None:
         if limit in self._limits:
@@ -179,6 +186,7 @@ class _Operations(pyfuse3.Operations):
         return _call(lambda: os.pread(fh, size, off))
 
     async def write(self, fh, off, buf) -> int:
+        _call(lambda: self._check_size(off + len(buf)))
         return _call(lambda: os.pwrite(fh, buf, off))
 
     async def fsync(self, fh, datasync) -> None:
