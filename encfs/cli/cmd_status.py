@@ -17,14 +17,25 @@ from typing import Any, Final
 import click
 
 from encfs.checks import Light
-from encfs.cli import break_glass, last_locks, mounts, options, output, policy_view, progress, swapping, targets
+from encfs.cli import (
+    break_glass,
+    last_locks,
+    mounts,
+    opened_elsewhere,
+    options,
+    output,
+    policy_view,
+    progress,
+    swapping,
+    targets,
+)
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import unlock
 from encfs.errors import CloakfsError, ExitCode
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.format.policy import NO_POLICY
-from encfs.format.session import SessionRecord, SessionState
 from encfs.memory.swap import Swap, swaps
+from encfs.volume.sessions import as_dict
 from encfs.volume.told import config_json
 
 _FLOCK: Final = struct.Struct("hhqqi4x")
@@ -114,9 +125,12 @@ def _describe(
             raise
         standing = config = sizes = used = None  # The disk is gone, but the mount is still there to be told about.
     last = rollback = None
+    elsewhere: list[dict[str, Any]] = []
     if target.mountpoint is None and secret.given:
         with unlock(target.volume, secret, read_only=True) as volume:
-            last, rollback = _session(volume.sessions.records()), volume.rollback
+            records, rollback = volume.sessions.records(), volume.rollback
+            last = as_dict(records[-1]) if records else None
+            elsewhere = [as_dict(one) for one in volume.elsewhere]
             standing = policy_view.opened(volume.config, now)
     if standing is not None and standing.config.policy == NO_POLICY:
         standing = None
@@ -127,6 +141,7 @@ def _describe(
         "last_lock": last_lock,
         "last_session": last,
         "rollback": rollback,
+        "elsewhere": elsewhere,
         "break_glass": used,
         "policy": None if standing is None else policy_view.as_json(standing),
         "config": config,
@@ -169,21 +184,6 @@ def _mount(target: targets.Target) -> dict[str, Any] | None:
 
 
 _OF_CONFIG: Final = frozenset({"volume", "volume_id", "cell_size", "config_digest", "slots"})
-
-
-def _session(records: list[SessionRecord]) -> dict[str, Any] | None:
-    if not records:
-        return None
-    last = records[-1]
-    return {
-        "state": "crashed" if last.state is SessionState.OPEN else last.state.name.lower(),
-        "started": last.started_ms // 1000,
-        "ended": last.ended_ms // 1000 if last.ended_ms else None,
-        "host": os.fsdecode(last.host),
-        "pid": last.pid,
-        "uid": last.uid,
-        "mountpoint": os.fsdecode(last.mountpoint),
-    }
 
 
 def _sizes(volume: str) -> dict[str, Any]:
@@ -291,6 +291,8 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("recovered", recovery_text(recovery)))
     if mount.get("medium") == "gone":
         rows.append(("ATTENTION", "the medium went away, and the keys are dropped: lock it, put it back, mount again"))
+    if text := opened_elsewhere.words(mount.get("elsewhere", [])):
+        rows.append(("ATTENTION", text))
     if mount.get("rollback"):
         rows.append(("ATTENTION", f"older than this host has seen: {mount['rollback']}"))
     if mount["integrity_events"]:
@@ -328,6 +330,8 @@ def _locked_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("state", "locked (not mounted)")]
     if because := last_locks.words(volume["last_lock"]):
         rows.append(("locked", because))
+    if text := opened_elsewhere.words(volume["elsewhere"]):
+        rows.append(("ATTENTION", text))
     last = volume["last_session"]
     if last is not None:
         ended = f", ended {output.human_time(last['ended'])}" if last["ended"] else ""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from encfs.cli import auditing, elsewhere, output, progress, shares, terminal
+from encfs.cli import auditing, elsewhere, opened_elsewhere, output, progress, shares, terminal
 from encfs.cli.secrets import (
     SCRIPT_HINT,
     SecretOptions,
@@ -31,6 +31,7 @@ from encfs.host.freshness import HostFreshness
 from encfs.memory import leftovers
 from encfs.sheets.typed import type_recovery_key
 from encfs.volume import Volume, read_config
+from encfs.volume.sessions import as_dict
 from encfs.volume.told import about
 
 _R = TypeVar("_R")
@@ -160,6 +161,8 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
         memory.release()
     if memory.state == "lost":
         output.warn("this host's memory of the volume is lost, so older state would not be noticed this time")
+    if text := opened_elsewhere.words([as_dict(one) for one in volume.elsewhere]):
+        output.warn(f"the volume was {text}")
     if volume.rollback is not None:
         output.warn(f"the volume is older than what this host has seen: {volume.rollback}")
     return volume, memory

@@ -29,6 +29,7 @@ from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
 from encfs.locking import LockReason, MountJournal
 from encfs.memory import leftovers, process, swap
+from encfs.volume.sessions import as_dict
 from encfs.volume.volume import Volume
 
 # When no descriptor is left for a connection, programs get time to give some back.
@@ -312,6 +313,7 @@ class MountServer:
             "integrity_events": volume.ctx.events,
             "host_memory": None if volume.memory is None else volume.memory.state,
             "rollback": volume.rollback,
+            "elsewhere": [as_dict(one) for one in volume.elsewhere],
             "rotation": self._describe_rotation(),
             "memory_locked": process.is_locked(),
             "medium": "gone" if self._state.medium.gone else "present",

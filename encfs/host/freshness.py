@@ -298,6 +298,13 @@ class HostFreshness:
                 return f"the session of {_when(session)} had ended, and its record says that it had not"
         return None
 
+    def unknown(self, sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
+        """The sessions that this host has no part in and has not seen yet; none if it never used the volume."""
+        if "config_seq" not in self._facts():
+            return []
+        known = {row[0] for row in self._db().read("SELECT id FROM sessions", kinds=(bytes,))}
+        return [record for record in sessions if record.session not in known]
+
     def knows(self, seq: int, digest: bytes, sessions: Iterable[SessionRecord]) -> bool:
         """Whether all of this is remembered already."""
         facts = self._facts()

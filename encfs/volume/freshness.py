@@ -105,6 +105,10 @@ class VolumeMemory(Freshness, Protocol):
         """Why the volume as it lies there is older than what is remembered; None if it is not."""
         ...
 
+    def unknown(self, sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
+        """The sessions that this host has no part in and has not seen yet; none if it never used the volume."""
+        ...
+
     def knows(self, seq: int, digest: bytes, sessions: Sequence[SessionRecord]) -> bool:
         """Whether all of this is remembered already."""
         ...
@@ -145,6 +149,7 @@ def look_back(volume: Volume, memory: VolumeMemory) -> None:
     volume.rollback = memory.compare(seq, digest, sessions, damaged)
     if volume.rollback is None:
         volume.ctx.freshness = memory
+        volume.elsewhere = memory.unknown(sessions)
         if not memory.knows(seq, digest, sessions) and _make_durable(volume):
             memory.remember(seq, digest, sessions)
     elif not volume.ctx.read_only:

@@ -31,6 +31,19 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def as_dict(record: SessionRecord) -> dict[str, object]:
+    """What a session record says, for people and scripts (docs/json.md, ``last_session``)."""
+    return {
+        "state": "crashed" if record.state is SessionState.OPEN else record.state.name.lower(),
+        "started": record.started_ms // 1000,
+        "ended": record.ended_ms // 1000 if record.ended_ms else None,
+        "host": os.fsdecode(record.host),
+        "pid": record.pid,
+        "uid": record.uid,
+        "mountpoint": os.fsdecode(record.mountpoint),
+    }
+
+
 class Sessions:
     """The folder of session records of one volume, and the lock beside them."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from errno import EROFS
+from contextlib import contextmanager, suppress
+from errno import ENOSYS, EROFS
 from types import TracebackType
 from typing import Self
 
@@ -39,6 +39,17 @@ __all__ = ["Volume", "read_config"]
 Progress = Callable[[str, int], None]
 
 
+@contextmanager
+def _writable() -> Iterator[None]:
+    """The first bytes that are written: where there is no writing, this says so. FUSE programs may answer ENOSYS."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in (EROFS, ENOSYS):
+            raise
+        raise ReadOnlyError("the backing store is read-only", hint="Mount it with --read-only.") from exc
+
+
 class Volume(PathAccess):
     """An unlocked volume. Use :meth:`unlock`; close it, or use it in a ``with`` statement.
 
@@ -47,6 +58,8 @@ class Volume(PathAccess):
         ctx, tree, changes, attributes: the parts, for FUSE and ``verify``.
         recovery: what was repaired after a crash, None if there was none.
         memory: what this host remembers of the volume, None if nobody gave one.
+        elsewhere: sessions of other hosts or users since this host used the volume last, oldest first (FORMAT.md
+            section 13); empty without a memory.
         rollback: why the volume is older than what is remembered, None if it is not; only where it is open for reading.
     """
 
@@ -74,6 +87,7 @@ class Volume(PathAccess):
         self.recovery: RecoveryReport | None = None
         self.memory: VolumeMemory | None = None
         self.rollback: str | None = None
+        self.elsewhere: list[SessionRecord] = []
         self._closed = False
 
     # -- life ------------------------------------------------------------------------------------------
@@ -192,18 +206,15 @@ class Volume(PathAccess):
                 look_back(self, self.memory)
             self._tolerate(self.sessions.crashed())
             return
-        try:
+        with _writable():
             self.sessions.lock()
-        except OSError as exc:
-            if exc.errno != EROFS:
-                raise
-            raise ReadOnlyError("the backing store is read-only", hint="Mount it with --read-only.") from exc
         if self.memory is not None:
             look_back(self, self.memory)
             self.sessions.on_durable = self.memory.remember_session
         crashed = self.sessions.crashed()
         self.sessions.checkpoint = newest_authentic_id(self.ctx, self._root_fd)
-        self.ctx.session = self.sessions.begin(mountpoint)
+        with _writable():
+            self.ctx.session = self.sessions.begin(mountpoint)
         if crashed:
             self._tolerate(crashed)
             self.recovery = Recovery(self.ctx, self.tree, self.changes).run(progress)

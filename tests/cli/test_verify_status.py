@@ -104,6 +104,7 @@ def test_status_json(volume):
         "last_lock": None,
         "last_session": None,
         "rollback": None,
+        "elsewhere": [],
         "break_glass": [],
         "policy": None,
         "config": {
