@@ -69,6 +69,12 @@ def socket_path(volume_id: bytes) -> Path:
     return next((path for path in paths if path.exists()), paths[0])
 
 
+def sockets_of_user(volume_id: bytes, uid: int, home: str) -> list[Path]:
+    """Where root finds the control socket of a user's daemon, if that user has set no other directories."""
+    places = (Path(f"/run/user/{uid}/cloakfs"), Path(home, ".local", "state", "cloakfs", "run"))
+    return [path for place in places if (path := place / (volume_id.hex() + _SUFFIX)).exists()]
+
+
 def sockets() -> list[Path]:
     """All control sockets of this user, of live and of dead daemons."""
     return sorted(path for directory in runtime_directories() for path in directory.glob("*" + _SUFFIX))

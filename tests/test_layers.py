@@ -80,6 +80,8 @@ LAYERS: dict[str, Layer] = {
     "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # The audit log of this host; what is recorded is given to it.
     "audit": Layer(ours=BASE | {"runtime", "crypto", "format", "core", "store"}),
+    # What a medium is and what lies on it, but for what is sealed.
+    "stick": Layer(ours=BASE | {"format"}),
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
     # Paper: made of what cli gives it, and given back as bytes.
@@ -96,7 +98,7 @@ LAYERS: dict[str, Layer] = {
     "cli": Layer(
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
-        | {"volume", "host", "audit", "bench", "share", "sheets"},
+        | {"volume", "host", "audit", "bench", "share", "sheets", "stick"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

@@ -46,7 +46,7 @@ def command(*, target: str | None, force: bool, everything: bool, as_json: bool)
     if found.mounted is None:
         if not targets.is_dead(found.mountpoint):
             raise targets.not_reachable(found)
-        _clear(found.mountpoint, force=force)
+        clear(found.mountpoint, force=force)
         state, pid = "crashed", None
     else:
         with progress.activity("Locking: everything is being written to the disk"):
@@ -104,7 +104,7 @@ def _end(target: targets.Target) -> str | Exception:
         assert target.mountpoint is not None
         if not targets.is_dead(target.mountpoint):
             raise targets.not_reachable(target)
-        _clear(target.mountpoint, force=True)
+        clear(target.mountpoint, force=True)
     except (CloakfsError, OSError) as exc:
         return exc
     return "crashed"
@@ -150,7 +150,7 @@ def lock_mounted(mounted: control.Mounted, *, force: bool, panic: bool = False) 
     return str(reply.get("state", "clean"))
 
 
-def _clear(mountpoint: str, *, force: bool) -> None:
+def clear(mountpoint: str, *, force: bool) -> None:
     """Take the rest of a mount away whose daemon is dead."""
     if os.geteuid() == 0 or shutil.which("fusermount3") is None:
         program = ["umount", *(["-l"] if force else [])]

@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "mount": "Unlock a volume and show its files at a mount point.",
     "lock": "Unmount, write everything to the disk, drop the keys.",
     "status": "Tell what is mounted, and what a volume is made of.",
+    "stick": "Make an encrypted stick; take one out so that nothing is lost.",
     "key": "Show, add, change and remove what opens a volume.",
     "policy": "Show and set the rules for the keys of a volume.",
     "cat": "Write one file of a volume to standard output.",

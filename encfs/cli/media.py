@@ -6,6 +6,7 @@ Owns: the question. Must not know: why somebody asks.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 _DEVICES = Path("/sys/dev/block")
@@ -14,7 +15,7 @@ _DEVICES = Path("/sys/dev/block")
 def same_medium(one: str, other: str) -> bool:
     """Whether both lie on one filesystem, or on partitions of one disk.
 
-    A path that does not exist yet is where its directory is.
+    A path that does not exist yet is where its directory is; the node of a block device stands for what is on it.
 
     Raises:
         OSError: a path cannot be looked at.
@@ -25,7 +26,8 @@ def same_medium(one: str, other: str) -> bool:
 
 def _device(path: str) -> int:
     try:
-        return os.stat(path).st_dev
+        info = os.stat(path)
+        return info.st_rdev if stat.S_ISBLK(info.st_mode) else info.st_dev
     except FileNotFoundError:
         return os.stat(os.path.dirname(os.path.abspath(path))).st_dev
 

@@ -9,24 +9,30 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass, replace
+from errno import EIO, ENODEV, ENOTCONN, ENXIO, ESTALE
 from types import ModuleType
 from typing import Any, Final
 
 from encfs import runtime
 from encfs.cli import break_glass, control, last_locks, mounts, output, swapping, targets
 from encfs.cli.auditing import RecordedLocks
+from encfs.cli.cmd_lock import lock_mounted
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, require_source
 from encfs.cli.unlocking import config_of, unlock
 from encfs.core.policy import idle_seconds
-from encfs.errors import MountpointError, NoFuseError, VolumeInUseError
+from encfs.errors import CloakfsError, LowerIOError, MountpointError, NoFuseError, VolumeInUseError
 from encfs.format.policy import Policy
 from encfs.host.locks import HostLocks
 from encfs.locking import IdleRule
 from encfs.memory import process
 from encfs.memory.swap import swaps
+from encfs.stick import layout
+from encfs.units import VolumeId
 
+# What a mount answers when the medium below it is gone.
+_LOST: Final = (EIO, ENODEV, ENOTCONN, ENXIO, ESTALE)
 _FUSE_HINT: Final = (
     "On Debian: apt-get install fuse3 libfuse3-dev pkg-config gcc python3-dev,\n"
     "  then, in the checkout: pip install '.[mount]'\n"
@@ -65,6 +71,7 @@ def mount(request: MountRequest) -> dict[str, Any]:
     Raises:
         CloakfsError, OSError: with the reason; then nothing is mounted.
     """
+    request = replace(request, volume=layout.volume_at(request.volume))
     volume, mountpoint = os.path.realpath(request.volume), os.path.realpath(request.mountpoint)
     config = config_of(request.volume)
     _check_apart(volume, mountpoint)
@@ -78,6 +85,7 @@ def mount(request: MountRequest) -> dict[str, Any]:
         log=request.log if request.log == "syslog" else os.path.abspath(request.log),
         idle=request.idle,
     )
+    _clear_pulled(config.volume_id)
     _check_free(volume)
     _check_alive(mountpoint)
     daemon.check_mountpoint(options)
@@ -180,6 +188,28 @@ def _check_log(log: str) -> None:
     if log != "syslog":
         with open(log, "ab"):
             pass
+
+
+def _clear_pulled(volume_id: VolumeId) -> None:
+    """Take off what is left of a mount whose medium was pulled out; the medium is back, perhaps in another place.
+
+    Its keys are dropped and nothing of it can be saved any more, so nobody needs to be asked.
+
+    Raises:
+        MountBusyError: programs still have files open there.
+    """
+    path = runtime.socket_path(volume_id)
+    try:
+        mounted = control.Mounted(path, control.status(path))
+    except CloakfsError:
+        return
+    if mounted.status.get("medium") != "gone" and targets.failure_of(mounted.mountpoint) not in _LOST:
+        return
+    where = output.printable(mounted.mountpoint)
+    try:
+        lock_mounted(mounted, force=False)
+    except LowerIOError:
+        output.warn(f"the medium was pulled out while it was mounted at {where}; what is left of that mount is cleared")
 
 
 def _check_free(volume: str) -> None:

@@ -17,6 +17,7 @@ from encfs.errors import MountBusyError
 
 _SHOWN = 20
 _COMMAND_MAX = 60
+_HINT = "End them and try again, or: cloakfs lock --force (open files are cut off)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _command(pid: int) -> str:
     return text if len(text) <= _COMMAND_MAX else text[: _COMMAND_MAX - 1] + "…"
 
 
-def busy(mountpoint: str) -> UsedByError:
+def busy(mountpoint: str, *, hint: str = _HINT) -> UsedByError:
     """The error that names who uses a mount."""
     users = using(mountpoint)
     nested = mounts.below(mountpoint)
@@ -98,5 +99,4 @@ def busy(mountpoint: str) -> UsedByError:
     lines += [f"    another mount at {printable(path)}" for path in nested]
     if not lines and os.geteuid() != 0:
         lines.append("    processes of other users, which only root can name")
-    hint = "End them and try again, or: cloakfs lock --force (open files are cut off)."
     return UsedByError("\n".join([f"{printable(mountpoint)} is in use by", *lines]), hint=hint, users=users)

@@ -17,6 +17,7 @@ from encfs.cli import control, mounts
 from encfs.cli.control import BrokeOffError, NotAnsweringError
 from encfs.cli.output import printable
 from encfs.errors import ConfigError, NotMountedError
+from encfs.stick import layout
 from encfs.volume import read_config
 
 _PATIENCE: Final = 5.0
@@ -38,13 +39,13 @@ class Target:
 
 
 def find(text: str) -> Target:
-    """The target that a user names."""
+    """The target that a user names; the directory of a stick stands for the volume on it."""
     path = os.path.abspath(text)
     # The path as given comes first: realpath asks the mounted filesystem, which may hang.
     kernel = mounts.mount_at(path) or mounts.mount_at(os.path.realpath(path))
     if kernel is not None:
         return _at_mountpoint(kernel)
-    path = os.path.realpath(path)
+    path = layout.volume_at(os.path.realpath(path))
     mounted = _daemon_of(path)
     if mounted is not None:
         return Target(path, mounted.mountpoint, mounted)
@@ -97,6 +98,11 @@ def _same_directory(one: str, other: str) -> bool:
 
 def is_dead(mountpoint: str) -> bool:
     """Whether the kernel still has the mount, but its daemon is gone. A daemon that is only silent is not dead."""
+    return failure_of(mountpoint) in (ENOTCONN, ECONNABORTED)
+
+
+def failure_of(mountpoint: str) -> int:
+    """The errno with which a mount answers a request that its medium has to answer; 0 for none, or no answer at all."""
     found: list[int] = []
 
     def ask() -> None:
@@ -109,7 +115,7 @@ def is_dead(mountpoint: str) -> bool:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PATIENCE)
-    return bool(found) and found[0] in (ENOTCONN, ECONNABORTED)
+    return found[0] if found else 0
 
 
 def user_name(uid: int) -> str:

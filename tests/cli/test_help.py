@@ -102,7 +102,7 @@ def test_internal_error_shows_no_traceback():
     assert "Traceback" in loud.stderr
 
 
-@pytest.mark.parametrize("name", ["create", "mount", "lock", "status", "export", "verify", "rescue", "share"])
+@pytest.mark.parametrize("name", ["create", "mount", "lock", "status", "stick", "export", "verify", "rescue", "share"])
 def test_json_is_documented(name):
     """docs/json.md has a section for each command that reports."""
     assert f"## `cloakfs {name}`" in (DOCS / "json.md").read_text()

@@ -25,6 +25,8 @@ _LO_FLAGS_AUTOCLEAR = 4
 _LOOP_MAJOR = 7
 _CONFIG_SIZE = 304  # struct loop_config: fd, block size, loop_info64 of 232 bytes, reserved
 _FLAGS_AT = 8 + 52  # lo_flags inside it
+# <linux/fs.h>
+_BLKROSET = 0x125D
 # <linux/btrfs.h>
 _BTRFS_IOC_FORGET_DEV = 0x50009405
 _BTRFS_ARGS_SIZE = 4096
@@ -85,6 +87,8 @@ def attach(backing: Path) -> tuple[str, int]:
                 if exc.errno != errno.EBUSY:
                     raise
                 continue  # Another test took it first.
+            # Whoever had this device before may have made it read-only, which outlives what it stood on.
+            fcntl.ioctl(fd, _BLKROSET, struct.pack("i", 0))
             return path, fd
     finally:
         os.close(file)
