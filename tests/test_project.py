@@ -25,6 +25,7 @@ DOCUMENTS = [
     "docs/findings.md",
     "docs/reader.md",
     "docs/share.md",
+    "docs/stick.md",
     "docs/index.md",
     "docs/faq.md",
     "docs/recovery.md",
