@@ -59,7 +59,7 @@ def test_ejecting(base: Path, inserted: Inserted, making: tuple[str, ...], secre
             assert [one["pid"] for one in busy.json["error"]["processes"]] == [pid]
             assert is_mounted(lower.path)
     assert run("mount", lower.path, at, *secret, "--log", base / "log").code == 0
-    ejected = run("stick", "eject", at if kind == "ext4" else lower.path.name, "--json")
+    ejected = run("stick", "eject", at if kind == "ext4" else os.path.basename(lower.device), "--json")
     assert ejected.code == 0, ejected.err
     assert ejected.json == {
         "device": lower.device,
@@ -131,10 +131,10 @@ def test_a_second_mount_of_the_stick(base: Path, inserted: Inserted, state: Path
     """A stick that is mounted in two places is unmounted from both; an unmount that was only begun is not enough."""
     del state
     lower = inserted(kind)
-    other = base / "other"
+    other = base / base.name  # A name that no other stick of this machine has.
     other.mkdir()
     subprocess.run(["mount", "--bind", str(lower.path), str(other)], check=True)
-    ejected = run("stick", "eject", other, "--json")
+    ejected = run("stick", "eject", other.name, "--json")
     assert ejected.code == 0, ejected.err
     assert ejected.json["unmounted"] == [str(other), str(lower.path)]
     media.insert(lower)
