@@ -82,6 +82,8 @@ LAYERS: dict[str, Layer] = {
     "audit": Layer(ours=BASE | {"runtime", "crypto", "format", "core", "store"}),
     # What a medium is and what lies on it, but for what is sealed.
     "stick": Layer(ours=BASE | {"format"}),
+    # What a host and a volume without its keys are like, and what follows: facts come from a root that tests choose.
+    "doctor": Layer(ours=BASE | {"wording", "format", "core", "memory"}),
     # Measures volumes and mounts from outside; how a mount is made is given to it.
     "bench": Layer(ours=BASE | {"crypto", "format", "core", "volume"}, foreign=frozenset({"matplotlib"})),
     # Paper: made of what cli gives it, and given back as bytes.
@@ -98,7 +100,7 @@ LAYERS: dict[str, Layer] = {
     "cli": Layer(
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
-        | {"volume", "host", "audit", "bench", "share", "sheets", "stick"},
+        | {"volume", "host", "audit", "bench", "doctor", "share", "sheets", "stick"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

@@ -30,6 +30,8 @@ DOCUMENTS = [
     "docs/faq.md",
     "docs/recovery.md",
     "docs/troubleshooting.md",
+    "docs/doctor.md",
+    "docs/stick-enforce.md",
 ]
 LOCKS = [
     "requirements.lock",

@@ -28,17 +28,28 @@ def uses(config: Config) -> list[dict[str, Any]]:
 
 
 def texts(path: str, found: Sequence[dict[str, Any]]) -> list[str]:
-    """A sentence for each use, with what to do.
+    """A sentence for each use, with what to do; the arguments are those of :func:`told`."""
+    return [f"{what}. Renew: {command}" for what, command in told(path, found)]
+
+
+def told(path: str, found: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What happened, and the command that renews the slot, for each use.
 
     Args:
         path: of the volume, or where it is mounted.
         found: of :func:`uses`.
     """
     return [
-        f"opened here with the {_NOUNS[slot['kind']]} {output.printable(slot['label'])!r} on"
-        f" {output.human_time(slot['last_used'])}. Renew: {_command(path, slot)}"
+        (
+            f"opened here with the {_slot_text(slot)} on {output.human_time(slot['last_used'])}",
+            _command(path, slot),
+        )
         for slot in found
     ]
+
+
+def _slot_text(slot: dict[str, Any]) -> str:
+    return f"{_NOUNS[slot['kind']]} {output.printable(slot['label'])!r}"
 
 
 _NOUNS: Final = {SlotKind.RECOVERY: "recovery key", SlotKind.SHARES: "shares"}

@@ -16,11 +16,31 @@ _MARKS: Final = {Light.GREEN: ("ok", "green"), Light.AMBER: ("look", "yellow"), 
 
 def show(checks: Sequence[Checked]) -> None:
     """One line for each, its remedy below, and how all stand together. What is wrong does not depend on colours."""
+    _lines(checks, max((len(check.title) for check in checks), default=0))
+    _sum(checks)
+
+
+def show_groups(groups: Sequence[tuple[str, Sequence[Checked]]], remarks: Sequence[str] = ()) -> None:
+    """The same for several things, each with its name above; then the remarks, and how all of them stand together."""
+    checks = [check for _, some in groups for check in some]
     width = max((len(check.title) for check in checks), default=0)
+    for name, some in groups:
+        output.say(output.bold(output.printable(name)))
+        _lines(some, width)
+        output.say()
+    for remark in remarks:
+        output.say(output.printable(remark))
+    _sum(checks)
+
+
+def _lines(checks: Sequence[Checked], width: int) -> None:
     for check in checks:
         output.say(f"  {_mark(check.light)}  {check.title:<{width}}  {output.printable(check.found)}")
         if check.remedy and check.light is not Light.GREEN:
             output.say(f"        {'':<{width}}  -> {output.printable(check.remedy)}")
+
+
+def _sum(checks: Sequence[Checked]) -> None:
     counts = {light: sum(check.light is light for check in checks) for light in Light}
     output.say(
         output.bold(worst(checks).name)

@@ -7,10 +7,9 @@ What a config says while the volume is locked is not authenticated by anything: 
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from encfs.checks import Light
 from encfs.cli import (
     break_glass,
     last_locks,
-    mounts,
+    mount_troubles,
     opened_elsewhere,
     options,
     output,
@@ -32,13 +31,12 @@ from encfs.cli import (
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import unlock
 from encfs.errors import CloakfsError, ExitCode
-from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.format.policy import NO_POLICY
+from encfs.host.verified import last_verified
 from encfs.memory.swap import Swap, swaps
 from encfs.volume.sessions import as_dict
 from encfs.volume.told import config_json
 
-_FLOCK: Final = struct.Struct("hhqqi4x")
 _SHOW_EVERY: Final = 1000
 
 
@@ -93,7 +91,9 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
         output.print_json({"volumes": volumes, "locked": locked, "swap": swapping.report(swap)})
         return status
     if not volumes:
-        output.say("Nothing is mounted.")
+        output.say("Nothing is mounted. Open a volume with: cloakfs mount VOLUME FOLDER")
+    if len(volumes) > 1 and not targets_:
+        output.say(f"{output.plural(len(volumes), 'volume is', 'volumes are')} mounted.\n")
     for position, (volume, standing) in enumerate(described):
         if position:
             output.say()
@@ -111,7 +111,7 @@ def _describe(
     """The object for one volume, as docs/json.md has it, and how it stands against its policy if it has one."""
     config: dict[str, Any] | None
     sizes: dict[str, Any] | None
-    last_lock = None
+    last_lock = verified = None
     used: list[dict[str, Any]] | None
     standing: policy_view.Standing | None = None
     now = int(time.time())
@@ -119,6 +119,8 @@ def _describe(
         standing = policy_view.standing(target, now)
         config, used = config_json(standing.config), break_glass.uses(standing.config)
         last_lock = last_locks.of(standing.config.volume_id)
+        if known := last_verified(standing.config.volume_id):
+            verified = {"at": known.at, "wrong": known.wrong}
         sizes = None if quick else _sizes(target.volume)
     except (CloakfsError, OSError):
         if target.mountpoint is None:
@@ -136,43 +138,19 @@ def _describe(
         standing = None
     described = {
         "volume": target.volume,
-        "state": _state(target),
+        "state": targets.state(target),
         "mount": _mount(target),
         "last_lock": last_lock,
         "last_session": last,
         "rollback": rollback,
         "elsewhere": elsewhere,
+        "verified": verified,
         "break_glass": used,
         "policy": None if standing is None else policy_view.as_json(standing),
         "config": config,
         "sizes": sizes,
     }
     return described, standing
-
-
-def _state(target: targets.Target) -> str:
-    if target.mounted is not None:
-        return "mounted"
-    if target.mountpoint is not None:
-        return "dead" if targets.is_dead(target.mountpoint) else "mounted"
-    return "in-use" if _is_locked(target.volume) else "locked"
-
-
-def _is_locked(volume: str) -> bool:
-    """Whether a process of any host writes to the volume. The lock is asked about, never taken."""
-    path = os.path.join(os.fsencode(volume), SESSIONS_NAME, LOCK_NAME)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        request = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
-        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, request)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return int(_FLOCK.unpack(answer)[0]) != fcntl.F_UNLCK
 
 
 def _mount(target: targets.Target) -> dict[str, Any] | None:
@@ -225,10 +203,10 @@ def _show(volume: dict[str, Any], standing: policy_view.Standing | None) -> None
         rows += policy_view.light_rows(standing, volume["volume"])
     config = volume["config"]
     if config is None:
-        rows.append(("volume", "its directory cannot be read: is the disk there?"))
+        rows.append(("volume", "its directory cannot be read: is its disk there?"))
     else:
         rows += [("ATTENTION", text) for text in break_glass.texts(volume["volume"], volume["break_glass"])]
-        rows += _config_rows(config)
+        rows += [*_verified_rows(volume["verified"]), *_config_rows(config)]
     sizes = volume["sizes"]
     if sizes is not None:
         files = output.plural(sizes["lower_files"], "file")
@@ -250,14 +228,24 @@ def _show_swap(swap: list[Swap], volumes: list[dict[str, Any]]) -> None:
 
 def _config_rows(config: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
-        ("cell size", output.human_size(config["cell_size"])),
-        ("created", output.human_time(config["created"])),
         *_slot_rows(config["slots"]),
+        ("created", f"{output.human_time(config['created'])}, cells of {output.human_size(config['cell_size'])}"),
         ("volume id", config["volume_id"]),
     ]
     if config["read_only"]:
-        rows.append(("", "written by a newer cloakfs: this version can only read it"))
+        rows.insert(0, ("ATTENTION", "written by a newer cloakfs: this version can only read it"))
     return rows
+
+
+def _verified_rows(verified: dict[str, int] | None) -> list[tuple[str, str]]:
+    """When it was verified last, where this host knows."""
+    if verified is None:
+        return []
+    ago = f"{output.human_duration(max(0, time.time() - verified['at']))} ago" if verified["at"] else "not yet in full"
+    if not verified["wrong"]:
+        return [("verified", f"{ago}, and nothing was wrong" if verified["at"] else ago)]
+    wrong = output.plural(verified["wrong"], "thing was", "things were")
+    return [("ATTENTION", f"verified {ago}: {wrong} wrong, and not repaired (docs/findings.md)")]
 
 
 def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
@@ -265,20 +253,19 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     if mount is None:
         return _locked_rows(volume)
     where = output.printable(mount["mountpoint"])
-    if volume["state"] == "dead":
-        return [("state", f"its daemon died; {where} is stuck"), ("", f"clear it with: cloakfs lock {where}")]
+    wrong = _trouble_rows(mount_troubles.troubles(volume["state"], mount))
     if "pid" not in mount:
-        kernel = mounts.mount_at(mount["mountpoint"])
-        if kernel is None or kernel.uid in (None, os.geteuid()):
-            return [("state", f"mounted at {where}; its daemon does not answer")]
-        return [("state", f"mounted at {where} by {targets.user_name(kernel.uid)}")]
+        state = "NOT WORKING, but still mounted" if volume["state"] == "dead" else "mounted"
+        return [("state", f"{state} at {where}"), *wrong]
     who = f"by {targets.user_name(mount['uid'])}, process {mount['pid']}"
     access = ("read-only" if mount["read_only"] else "read and write") + (
         ", for all users" if mount["allow_other"] else ", for that user only"
     )
     ago = output.human_duration(max(0, time.time() - mount["since"]))
+    open_at = "NOT WORKING, but still mounted" if mount.get("medium") == "gone" else "open: mounted"
     rows = [
-        ("state", f"mounted at {where}"),
+        ("state", f"{open_at} at {where}"),
+        *wrong,
         ("since", f"{output.human_time(mount['since'])} ({ago}), {who}"),
         ("access", access),
         ("open files", str(mount["open_files"])),
@@ -286,27 +273,27 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     rows += _self_locking_rows(mount)
     if rotation := mount.get("rotation"):
         rows.append(("new keys", _rotation_text(rotation)))
-    recovery = mount.get("recovery")
-    if recovery:
+    if recovery := mount.get("recovery"):
         rows.append(("recovered", recovery_text(recovery)))
-    if mount.get("medium") == "gone":
-        rows.append(("ATTENTION", "the medium went away, and the keys are dropped: lock it, put it back, mount again"))
     if text := opened_elsewhere.words(mount.get("elsewhere", [])):
         rows.append(("ATTENTION", text))
-    if mount.get("rollback"):
-        rows.append(("ATTENTION", f"older than this host has seen: {mount['rollback']}"))
-    if mount["integrity_events"]:
-        events = output.plural(mount["integrity_events"], "integrity event")
-        rows.append(("ATTENTION", f"{events} since the mount: run cloakfs verify {where}"))
+    return rows
+
+
+def _trouble_rows(troubles: Sequence[tuple[Light, str, str]]) -> list[tuple[str, str]]:
+    """Each with what to do on the next line."""
+    rows = []
+    for _, what, remedy in troubles:
+        rows += [("ATTENTION", what), ("", f"-> {remedy}")]
     return rows
 
 
 def _rotation_text(rotation: dict[str, Any]) -> str:
     """How far a rotation is."""
     progress = rotation["progress"]
-    what = "files are encrypted anew" if rotation["data"] else "being sealed under them"
-    far = "" if progress is None else f": {progress['files']:,} of {progress['total_files']:,} entries"
-    return f"epoch {rotation['epoch']}, {what}{far}"
+    what = "all files are encrypted anew under them" if rotation["data"] else "everything is being sealed under them"
+    far = "" if progress is None else f", {progress['files']:,} of {progress['total_files']:,} entries are done"
+    return f"{what} (epoch {rotation['epoch']}){far}; work goes on meanwhile"
 
 
 def _self_locking_rows(mount: dict[str, Any]) -> list[tuple[str, str]]:
@@ -326,8 +313,13 @@ _EVENTS: Final = {"suspend": "when the machine goes to sleep", "log-out": "when 
 
 def _locked_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     if volume["state"] == "in-use":
-        return [("state", "in use by a process of another user or host, or by a program that is no mount")]
+        return [
+            ("state", "in use, but not mounted by this user here"),
+            ("", "-> another user or computer has it open, or verify or another command works on it"),
+        ]
     rows = [("state", "locked (not mounted)")]
+    if volume["config"]["rotating"]:
+        rows.append(("new keys", "a change of keys is not finished; the next mount goes on with it"))
     if because := last_locks.words(volume["last_lock"]):
         rows.append(("locked", because))
     if text := opened_elsewhere.words(volume["elsewhere"]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from encfs.cli import stick_create, stick_eject
+from encfs.cli import stick_create, stick_eject, stick_enforce
 
 
 @click.group("stick", context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,3 +21,4 @@ def command() -> None:
 
 command.add_command(stick_create.command)
 command.add_command(stick_eject.command)
+command.add_command(stick_enforce.command)

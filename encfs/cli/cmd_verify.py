@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import click
 
-from encfs.cli import auditing, control, findings, mending, options, output, progress, sources, targets
+from encfs.cli import auditing, control, findings, mending, options, output, progress, sources, targets, verifications
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError
@@ -103,6 +103,8 @@ def command(
     # Unlocking may ask, so it comes before anything moves on the terminal.
     with _steps(target, wanted, against, secret) as steps, progress.bar("Verifying") as shown:
         result = _collect(steps, shown, quiet=as_json)
+    if not wanted:
+        verifications.whole(target.volume, verifications.wrong(result.findings))
     if as_json:
         output.print_json(_as_json(target, paths, result))
     else:

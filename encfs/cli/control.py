@@ -29,8 +29,15 @@ class NotAnsweringError(NotMountedError):
     """Nobody listens on the socket: the daemon is gone."""
 
 
+class SilentError(CloakfsError):
+    """The daemon is there, and does not answer in time."""
+
+
 class BrokeOffError(CloakfsError):
     """The daemon ended in the middle of an answer."""
+
+
+_OF_THE_CLIENT: Final = (NotAnsweringError, SilentError, BrokeOffError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +157,8 @@ def wait_for_end(pidfd: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def _silent() -> CloakfsError:
-    return CloakfsError("the daemon of this mount does not answer", hint="Is the disk below it very slow, or gone?")
+def _silent() -> SilentError:
+    return SilentError("the daemon of this mount does not answer", hint="Is the disk below it very slow, or gone?")
 
 
 def _error(error: Mapping[str, Any]) -> CloakfsError:
@@ -160,7 +167,7 @@ def _error(error: Mapping[str, Any]) -> CloakfsError:
     pending: list[type[CloakfsError]] = [CloakfsError]
     while pending:
         kind = pending.pop(0)
-        if kind not in (NotAnsweringError, BrokeOffError) and int(kind.exit_code) == error.get("exit_code"):
+        if kind not in _OF_THE_CLIENT and int(kind.exit_code) == error.get("exit_code"):
             return kind(message, hint=hint)
         pending.extend(kind.__subclasses__())
     return CloakfsError(message, hint=hint)

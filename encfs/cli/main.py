@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Final, NoReturn, TextIO
 
 import click
+from click.shell_completion import CompletionItem
 
 from encfs import __version__, outcomes
 from encfs.errors import ExitCode
@@ -33,6 +34,7 @@ _COMMANDS: Final = {
     "mount": "Unlock a volume and show its files at a mount point.",
     "lock": "Unmount, write everything to the disk, drop the keys.",
     "status": "Tell what is mounted, and what a volume is made of.",
+    "doctor": "Say what on this machine and its volumes is in the way of safe work.",
     "stick": "Make an encrypted stick; take one out so that nothing is lost.",
     "key": "Show, add, change and remove what opens a volume.",
     "policy": "Show and set the rules for the keys of a volume.",
@@ -44,13 +46,15 @@ _COMMANDS: Final = {
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
     "audit": "Show and prove what was done with volumes on this computer.",
     "share": "Share a folder of a volume with Windows and Mac desks, through Samba.",
+    "stick": "Make an encrypted stick; take one out so that nothing is lost.",
     "bench": "Measure what encryption costs on this machine and medium.",
+    "completion": "Print the script that completes commands in bash, zsh or fish.",
 }
 
 EXIT_CODES: Final = {
     ExitCode.OK: "done",
-    ExitCode.FAILURE: "something else went wrong; the message says what (status, share check: amber)",
-    ExitCode.USAGE: "the command line makes no sense (status, share check: red)",
+    ExitCode.FAILURE: "something else went wrong; the message says what (status, doctor, share check: amber)",
+    ExitCode.USAGE: "the command line makes no sense (status, doctor, share check: red)",
     ExitCode.FINDINGS: "verify or checkpoint found something wrong",
     ExitCode.WRONG_SECRET: "wrong passphrase, recovery key or other secret",
     ExitCode.CONFIG_DAMAGED: "both copies of the volume's config are damaged",
@@ -134,6 +138,12 @@ class _Group(click.Group):
             near = get_close_matches(args[0], _COMMANDS, n=1)
             ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Without loading every command for its help: somebody waits with a finger on the Tab key."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, text in _COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from encfs.cli import findings, output, progress, sources, targets, terminal
+from encfs.cli import findings, output, progress, sources, targets, terminal, verifications
 from encfs.cli.secrets import SecretOptions, require_source
 from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError, VolumeInUseError
@@ -77,11 +77,24 @@ def run(
         result.seconds = clock() - started
         if repair is not None:
             _mend(repair, result, wishes)
+    if not paths:
+        _note(target.volume, result, wishes)
     if wishes.as_json:
         output.print_json(_as_json(target, paths, wishes, result))
     else:
         _summarize(result, wishes)
     return ExitCode.OK if result.clean(repair=wishes.repair) else ExitCode.FINDINGS
+
+
+def _note(path: str, result: _Result, wishes: Wishes) -> None:
+    """Remember that the volume was verified, with what is wrong in it after a repair."""
+    wrong = verifications.wrong(result.found)
+    if wishes.repair:
+        wrong = 0 if result.clean(repair=True) else max(1, verifications.wrong(one.finding for one in result.left))
+    if result.coverage is None:
+        verifications.whole(path, wrong)
+    else:
+        verifications.part(path, result.coverage, wrong)
 
 
 def _check(target: targets.Target, wishes: Wishes, secret: SecretOptions) -> None:

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from encfs.cli import completing
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE: Final = re.compile(r"(\d+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -28,6 +30,7 @@ def command(name: str, *, example: str) -> Callable[[_F], click.Command]:
             context_settings={"help_option_names": ["-h", "--help"]},
         )(function)
         made.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks."))
+        completing.attach(made)
         return made
 
     return decorate

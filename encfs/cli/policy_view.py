@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Final
 
-from encfs.checks import Light
+from encfs.checks import Checked, Light
 from encfs.cli import output, targets
 from encfs.cli.key_slots import printable_label
 from encfs.core.policy import Check, Judgement, Reason, judge
@@ -83,7 +83,8 @@ def light_rows(found: Standing, volume: str) -> list[tuple[str, str]]:
     """The traffic light, what is wrong, and what comes next."""
     judgement = found.judgement
     rows = [("policy", output.bold(judgement.light.name) + _next_text(judgement))]
-    rows += [("", _problem(check, volume)) for check in judgement.checks if check.light is not Light.GREEN]
+    wrong = [_problem(check, volume) for check in judgement.checks if check.light is not Light.GREEN]
+    rows += [("", ": ".join(part for part in problem if part)) for problem in wrong]
     if not found.vouched:
         rows.append(("", _NOT_THIS_MOUNT if found.mounted else NOT_VOUCHED))
     return rows
@@ -101,8 +102,24 @@ def _subject(check: Check) -> str:
     return "the epoch key" if check.slot is None else f"the slot {printable_label(check.slot)}"
 
 
-def _problem(check: Check, volume: str) -> str:
-    """What is wrong, and the command that puts it right."""
+def as_checks(found: Standing, volume: str) -> list[Checked]:
+    """What ``cloakfs doctor`` shows of it; nothing where no rule is set."""
+    if not found.config.policy.rules():
+        return []
+    light = found.judgement.light
+    if light is Light.GREEN:
+        good = "all its rules are kept" + _next_text(found.judgement)
+        return [Checked(code="policy", title="policy", light=light, found=good)]
+    return [
+        Checked(code="policy", title="policy", light=check.light, found=what, remedy=remedy)
+        for check in found.judgement.checks
+        if check.light is not Light.GREEN
+        for what, remedy in [_problem(check, volume)]
+    ]
+
+
+def _problem(check: Check, volume: str) -> tuple[str, str]:
+    """What is wrong, and the command that puts it right; that is empty where there is none."""
     quoted = shlex.quote(output.printable(volume))
     renew = f"cloakfs key rotate {quoted} --reason schedule"
     if check.slot is not None:
@@ -110,17 +127,17 @@ def _problem(check: Check, volume: str) -> str:
     day = "" if check.due is None else output.human_date(check.due)
     match check.reason:
         case Reason.OVERDUE:
-            return f"{_subject(check)} was to be renewed by {day}: {renew}"
+            return f"{_subject(check)} was to be renewed by {day}", renew
         case Reason.DUE_SOON:
-            return f"{_subject(check)} is to be renewed by {day}: {renew}"
+            return f"{_subject(check)} is to be renewed by {day}", renew
         case Reason.FROM_THE_FUTURE:
-            return f"{_subject(check)} is dated in the future: is the clock of this machine right? If it is: {renew}"
+            return f"{_subject(check)} is dated in the future: is the clock of this machine right? If it is", renew
         case Reason.BELOW_FLOOR:
-            return f"{_subject(check)} is too cheap to guess: {renew}"
+            return f"{_subject(check)} is too cheap to guess", renew
         case Reason.MISSING:
-            return f"there are too few recovery keys: cloakfs key add {quoted} --kind recovery"
+            return "there are too few recovery keys", f"cloakfs key add {quoted} --kind recovery"
         case Reason.UNKNOWN_RULE:
-            return f"a newer cloakfs set the rule {check.rule}: this version cannot tell whether it is kept"
+            return f"a newer cloakfs set the rule {check.rule}: this version cannot tell whether it is kept", ""
         case _:
             raise AssertionError("internal error: what is in order has no problem")
 

@@ -5,8 +5,10 @@ Owns: this question. Must not know: what is then done with it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
+import struct
 import threading
 from dataclasses import dataclass
 from errno import ECONNABORTED, ENOTCONN
@@ -14,13 +16,15 @@ from typing import Final
 
 from encfs import runtime
 from encfs.cli import control, mounts
-from encfs.cli.control import BrokeOffError, NotAnsweringError
+from encfs.cli.control import BrokeOffError, NotAnsweringError, SilentError
 from encfs.cli.output import printable
 from encfs.errors import ConfigError, NotMountedError
+from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.stick import layout
 from encfs.volume import read_config
 
 _PATIENCE: Final = 5.0
+_FLOCK: Final = struct.Struct("hhqqi4x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ def _daemon_of(volume: str) -> control.Mounted | None:
         return None
     try:
         mounted = control.Mounted(socket, control.status(socket))
-    except (NotAnsweringError, BrokeOffError):
-        return None  # Killed, or just ending.
+    except (NotAnsweringError, BrokeOffError, SilentError):
+        return None  # Killed, just ending, or hanging: what the kernel has mounted tells which.
     # A copy of a volume has the same id.
     return mounted if _same_directory(mounted.volume, volume) else None
 
@@ -118,6 +122,32 @@ def failure_of(mountpoint: str) -> int:
     return found[0] if found else 0
 
 
+def state(target: Target) -> str:
+    """``mounted``, ``locked``, ``in-use`` or ``dead`` (docs/json.md, ``status``)."""
+    if target.mounted is not None:
+        return "mounted"
+    if target.mountpoint is not None:
+        return "dead" if is_dead(target.mountpoint) else "mounted"
+    return "in-use" if _is_locked(target.volume) else "locked"
+
+
+def _is_locked(volume: str) -> bool:
+    """Whether a process of any host writes to the volume. The lock is asked about, never taken."""
+    path = os.path.join(os.fsencode(volume), SESSIONS_NAME, LOCK_NAME)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        request = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, request)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return int(_FLOCK.unpack(answer)[0]) != fcntl.F_UNLCK
+
+
 def user_name(uid: int) -> str:
     """The name of a user, or the number of one without a name."""
     try:
@@ -134,6 +164,11 @@ def not_reachable(target: Target) -> NotMountedError:
     if kernel is not None and kernel.uid is not None and kernel.uid != os.geteuid():
         name = user_name(kernel.uid)
         return NotMountedError(f"{where} was mounted by {name}, who alone can do that", hint="Run it as that user.")
+    if not is_dead(target.mountpoint):
+        return NotMountedError(
+            f"the daemon that serves {where} does not answer",
+            hint="Is the disk below it very slow, or gone? cloakfs status says what to do.",
+        )
     return NotMountedError(
         f"the daemon that served {where} is gone",
         hint=f"Clear the mount point with: cloakfs lock {where}   The next mount checks the volume.",

@@ -54,7 +54,12 @@ def swaps(root: Path = Path("/"), look: Callable[[bytes], os.stat_result] = os.s
         lines = (root / "proc/swaps").read_bytes().splitlines()[1:]
     except OSError:
         return []  # A kernel without swap.
-    return [Swap(path, _Looking(root, look).at_path(path)) for path in (_unescaped(line.split()[0]) for line in lines)]
+    return [Swap(path, protection(path, root, look)) for path in (_unescaped(line.split()[0]) for line in lines)]
+
+
+def protection(path: bytes, root: Path = Path("/"), look: Callable[[bytes], os.stat_result] = os.stat) -> Protection:
+    """Of a device, or of what a file or directory lies on. The arguments are those of :func:`swaps`."""
+    return _Looking(root, look).at_path(path)
 
 
 class _Looking:

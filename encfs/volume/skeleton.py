@@ -119,6 +119,28 @@ def read_config_and_digest(path: bytes) -> tuple[Config, bytes]:
     return max(found, key=lambda one: one[0].seq)
 
 
+def damaged_copies(path: bytes) -> int:
+    """How many of the two copies of the config cannot be used.
+
+    Raises:
+        NotAVolumeError, OSError.
+    """
+    store, fd = open_root(path)
+    try:
+        copies = read_copies(store, fd)
+    finally:
+        os.close(fd)
+    return 2 - sum(_is_usable(raw) for raw in copies)
+
+
+def _is_usable(raw: bytes) -> bool:
+    try:
+        core_config.read_copy(raw)
+    except ConfigError:
+        return False
+    return True
+
+
 def create_volume(
     path: bytes, *, secret: bytes, kdf: Kdf | None, label: str, recovery_key: bytes | None, cell_size: int
 ) -> Config:

@@ -100,6 +100,7 @@ def config_json(config: Config) -> dict[str, Any]:
         "suite": config.suite,
         "cell_size": config.cell_size,
         "epochs": len(config.epochs),
+        "rotating": config.rotating,
         "features": {
             "compat": list(config.features.compat),
             "incompat": list(config.features.incompat),

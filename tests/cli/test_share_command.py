@@ -328,3 +328,17 @@ def _for_anybody(office: Office) -> Path:
     path.mkdir()
     path.chmod(0o1777)
     return path
+
+
+def test_doctor_looks_at_shares(office: Office) -> None:
+    """``cloakfs doctor`` has each share with the lights of ``share check``; without a share there is none."""
+    assert run("doctor", office.volume.lower, "--json", env=office.env).json["shares"] == []
+    office.volume.mount()
+    assert office.init("--yes").code == 0
+    (found,) = run("doctor", office.volume.lower, "--json", env=office.env).json["shares"]
+    assert found["share"] == "practice"
+    shown = {check["code"]: check["light"] for check in found["checks"]}
+    assert shown.pop("smbd", "amber") == "amber"
+    assert shown == office.lights()
+    office.volume.lock()
+    assert office.share("remove", "practice", "--yes").code == 0

@@ -105,6 +105,7 @@ def test_status_json(volume):
         "last_session": None,
         "rollback": None,
         "elsewhere": [],
+        "verified": None,
         "break_glass": [],
         "policy": None,
         "config": {
@@ -113,6 +114,7 @@ def test_status_json(volume):
             "suite": "cloakfs-1",
             "cell_size": 4096,
             "epochs": 1,
+            "rotating": False,
             "features": {"compat": [], "incompat": [], "ro_compat": []},
             "read_only": False,
             "slots": slots,
