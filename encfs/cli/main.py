@@ -46,7 +46,6 @@ _COMMANDS: Final = {
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
     "audit": "Show and prove what was done with volumes on this computer.",
     "share": "Share a folder of a volume with Windows and Mac desks, through Samba.",
-    "stick": "Make an encrypted stick; take one out so that nothing is lost.",
     "bench": "Measure what encryption costs on this machine and medium.",
     "completion": "Print the script that completes commands in bash, zsh or fish.",
 }
