@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from errno import ESTALE, EXDEV
 
 from encfs.core import frames, symlinks
+from encfs.crypto import rng
 from encfs.errors import DataError, PlaceError, SizeError
 from encfs.format.directory import DirectoryRecord
 from encfs.format.header import HeaderFlag
@@ -50,7 +51,12 @@ class Lookup:
         self.root = Node(NodeTable.ROOT, None, LowerName(b""))
         self._root_fd = root_fd
         self._root_dir_id = root_dir_id
-        self.nodes = NodeTable(self.root, root_stat.st_ino, lasting=ctx.store.lasting_inodes)
+        self.nodes = NodeTable(
+            self.root,
+            root_stat.st_ino,
+            lasting=ctx.store.lasting_inodes,
+            first_generation=int.from_bytes(rng.random_bytes(4), "big"),
+        )
         self.directories = DirectoryFds(ctx.store, self.root, root_fd)
         self.dirfd = self.directories.fd
         self.nodes.on_drop = self.directories.forget

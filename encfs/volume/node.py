@@ -119,11 +119,15 @@ class NodeTable:
     number an object anew when the kernel meets it again. There the kernel gets numbers of our own, which are never used
     twice; ``_kept`` has those of nodes that were removed, by their place, so that an object keeps its number as long as
     the volume is open.
+
+    A number and its generation make a file handle (name_to_handle_at(2)), which somebody may keep for years. So the
+    generation changes with every object that is gone, whose number may come back, and starts anywhere:
+    ``first_generation`` is another one in each life, because the kernel asks for nothing more than these two.
     """
 
     ROOT = 1
 
-    def __init__(self, root: Node, root_inode: int, *, lasting: bool = True) -> None:
+    def __init__(self, root: Node, root_inode: int, *, lasting: bool = True, first_generation: int = 0) -> None:
         root.children = None if lasting else {}
         self._nodes: dict[int, Node] = {self.ROOT: root}
         self._aliases: dict[int, int] = {root_inode: self.ROOT}
@@ -131,6 +135,7 @@ class NodeTable:
         self._lasting = lasting
         self._kept: dict[tuple[int, LowerName], int] = {}
         self._next_stand_in = 1 << 62 if lasting else self.ROOT
+        self._generation = first_generation
         self.on_drop: Callable[[Node], None] = lambda _: None
         self.finish_move: Callable[[Node], bool] = lambda _: True
         root.lower_inode = root_inode
@@ -167,10 +172,12 @@ class NodeTable:
         if node is None:
             node = self._nodes[number] = self._place(Node(number, parent, lower_name), parent)
             node.lower_inode = lower_inode
+            node.generation = self._generation
         elif fresh or (node.ghost is not None and node.file is None):
             successor = self._place(Node(number, parent, lower_name), parent)
             successor.lower_inode = lower_inode
-            successor.generation = node.generation + 1
+            self._new_generation()
+            successor.generation = self._generation
             successor.lookups = node.lookups
             node = self._nodes[number] = successor
         else:
@@ -186,6 +193,7 @@ class NodeTable:
             self._apart[key] = self._next_stand_in
             node = self._nodes[self._next_stand_in] = Node(self._next_stand_in, parent, lower_name)
             node.lower_inode = lower_inode
+            node.generation = self._generation
         return node
 
     @staticmethod
@@ -200,6 +208,10 @@ class NodeTable:
         known = None if parent.children is None else parent.children.get(lower_name)
         if known is not None and known.lower_inode != lower_inode and known.ghost is None:
             self.renumber(known, lower_inode)
+
+    def _new_generation(self) -> None:
+        """Handles of what is gone lead to nothing that comes after it. The kernel keeps 32 bits."""
+        self._generation = (self._generation + 1) & 0xFFFFFFFF
 
     def _stand_in(self, lower_inode: int, number: int = 0) -> int:
         """Another number than the lower one: ``number``, or a new one."""
@@ -237,6 +249,8 @@ class NodeTable:
             return
         if self._nodes.get(node.inode) is node:
             del self._nodes[node.inode]
+            if node.ghost is not None:
+                self._new_generation()
             if node.parent is not None:
                 node.parent.lose_child(node, node.lower_name)
                 if not self._lasting:

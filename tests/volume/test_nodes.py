@@ -108,6 +108,24 @@ def test_reused_inode_is_another_node(table: NodeTable) -> None:
     assert table.find(7) is None
 
 
+def test_handles_of_what_is_gone(table: NodeTable) -> None:
+    """A number and generation that was given once never names another object, also when nothing refers to the old one;
+    what is only forgotten and met again may keep it. Another life of the table starts elsewhere.
+    """
+    first = table.meet(7, root(table), A)
+    table.drop_if_unused(first)
+    assert table.meet(7, root(table), A).generation == first.generation
+    gone = table.meet(7, root(table), A)
+    ghost(gone)
+    table.drop_if_unused(gone)
+    assert table.meet(7, root(table), B, fresh=True).generation != gone.generation
+    later = NodeTable(Node(NodeTable.ROOT, None, LowerName(b"")), 500, first_generation=(1 << 32) - 1)
+    again = later.meet(7, root(later), A)
+    assert again.generation == (1 << 32) - 1
+    ghost(again)
+    assert later.meet(7, root(later), B).generation == 0
+
+
 def test_freshly_created_is_never_an_old_node(table: NodeTable) -> None:
     """What was just created is a new node even where nobody saw the old one go."""
     old = table.meet(7, root(table), A)
