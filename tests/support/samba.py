@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tests.support.programs import TIMEOUT, environment
 # of our own.
 ANNA, BERT, STAFF = "sync", "_apt", "nogroup"
 PASSWORD = "only-for-tests"
+_TORTURE_SECONDS = 400.0
 
 _GLOBAL = """\
 [global]
@@ -77,17 +79,22 @@ class Server:
         assert not check or (result.returncode == 0 and "NT_STATUS" not in said), said
         return said
 
-    def torture(self, share: str, *tests: str, seconds: float = TIMEOUT) -> str:
-        """Run tests of smbtorture and return its report, in the form of subunit."""
+    def torture(self, share: str, test: str) -> str:
+        """Run a test of smbtorture and return its report, in the form of subunit: of one that hangs, what is done."""
         command = [
             "smbtorture", f"//127.0.0.1/{share}", "-p", str(self.port), f"-U{ANNA}%{PASSWORD}", "-s", str(self.conf),
-            "--client-protection=encrypt", "--format=subunit", *tests,
+            "--client-protection=encrypt", "--format=subunit", test,
         ]  # fmt: skip
-        result = subprocess.run(
-            command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=seconds, check=False, cwd=self.base,
-        )  # fmt: skip
-        return result.stdout + result.stderr
+        with tempfile.TemporaryFile(dir=self.base) as report:
+            try:
+                subprocess.run(
+                    command, env=environment(), stdin=subprocess.DEVNULL, stdout=report, stderr=report, cwd=self.base,
+                    timeout=_TORTURE_SECONDS, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                pass  # Some wait for ever for what this server does not do, over a plain folder too.
+            report.seek(0)
+            return report.read().decode(errors="replace")
 
     def is_inside(self, path: Path) -> bool:
         """Whether one of its processes works in a directory; that of a client ends a moment after the client."""

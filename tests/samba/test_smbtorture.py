@@ -1,0 +1,63 @@
+"""smbtorture against the same share over a plain folder and over cloakfs: what passes there has to pass here.
+
+What fails over the plain folder too is a matter of Samba's settings, or asks for a server of Samba's own test bench. It
+is found out anew in each run, so there is no list of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.office import BARE, SHARE, Office
+
+_OUTCOME = re.compile(r"^(success|failure|error|skip): (\S+)", re.MULTILINE)
+QUICK = (
+    "rw", "read", "rename", "delete-on-close-perms", "lock", "getinfo", "streams", "acls", "openattr",
+    "winattr", "sharemode",
+)  # fmt: skip
+LONG = (
+    "create", "dir", "setinfo", "timestamps", "timestamp_resolution", "notify", "lease", "oplock", "durable-open",
+    "durable-v2-open", "ioctl", "mkdir", "maxfid", "compound", "compound_find", "compound_async", "dosmode",
+    "async_dosmode", "acls_non_canonical", "create_no_streams", "zero-data-ioctl", "set-sparse-ioctl", "mangle",
+    "fileid",
+)  # fmt: skip
+# smbtorture measures time, and a busy machine fails some of its tests: what failed gets so many more chances, alone.
+_CHANCES = 2
+
+
+def passed(office: Office, share: str, test: str) -> set[str]:
+    """Which parts of a test pass."""
+    found = dict(reversed(pair) for pair in _OUTCOME.findall(office.server.torture(share, test)))
+    return {name for name, outcome in found.items() if outcome == "success"}
+
+
+def compare(office: Office, group: str) -> int:
+    """How many parts of a group pass over the plain folder; fails unless those pass over cloakfs."""
+    test = f"smb2.{group}"
+    expected = passed(office, BARE, test)
+    missing = expected - passed(office, SHARE, test)
+    for _ in range(_CHANCES):
+        # A group of one test has no parts to run alone.
+        missing = {name for name in missing if name not in passed(office, SHARE, _alone(test, name))}
+    assert not missing, f"{test}: these pass over a plain folder only: {sorted(missing)}"
+    return len(expected)
+
+
+def _alone(test: str, name: str) -> str:
+    return test if name == test.removeprefix("smb2.") else f"{test}.{name}"
+
+
+def test_the_same_tests_pass(office: Office) -> None:
+    """Reading, writing, renaming, deleting, locks, streams, ACLs, attributes, share modes."""
+    counts = {group: compare(office, group) for group in QUICK}
+    # smbtorture did run: each of these passes over a plain folder.
+    assert all(counts.values()), counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", LONG)
+def test_the_same_tests_of_a_group_pass(office: Office, group: str) -> None:
+    """One of the groups that take longer: leases, oplocks, durable handles, notifications and more."""
+    compare(office, group)
