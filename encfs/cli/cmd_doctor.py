@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import click
 
@@ -31,6 +32,9 @@ from encfs.doctor.volume_checks import volume_checks
 from encfs.errors import CloakfsError, ExitCode, NotAVolumeError
 from encfs.share import plan
 from encfs.share.places import places
+
+# Sticks that come and go are many after a year.
+_ABSENT_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,9 @@ def _unreadable_share(exc: CloakfsError | OSError) -> Checked:
 def _show(host: list[Checked], groups: list[_Group], shares: list[_Group], known: doctor_facts.Known) -> None:
     """The page. What was not looked at is said as well."""
     named = [("This machine", host), *((one.name, one.checks) for one in groups)]
-    remarks = [f"Not looked at, because it is not there now: {path}" for path in known.absent]
+    remarks = [f"Not looked at, because it is not there now: {path}" for path in known.absent[:_ABSENT_SHOWN]]
+    if more := len(known.absent) - len(remarks):
+        remarks.append(f"Not there now either: {output.plural(more, 'more volume')} (all of them: --json)")
     if not groups and not remarks:
         remarks = ["No volume is known on this machine. Name one: cloakfs doctor VOLUME"]
     checks_view.show_groups([*named, *((f"Share {one.name}", one.checks) for one in shares)], remarks)
