@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import stat
@@ -146,6 +147,9 @@ def test_anything_below(fuzz: Fuzz, volumes: dict[str, Path], memory: Path, stat
         min_size=1,
         max_size=4,
     )
+
+    # What other tests of this process have left is not closed in the middle of this one.
+    gc.collect()
 
     def attempt(changes: list[tuple[Path, Path, str, bytes, bytes]]) -> None:
         victim.fresh()
