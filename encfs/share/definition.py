@@ -272,7 +272,7 @@ It keeps this to itself: change files of this folder through the share, not besi
     ),
     (
         """\
-A laptop that loses its network for a moment gets its open files back.
+A laptop that loses its network for a moment can get its open files back.
 Needs the two below, and no kernel oplocks.""",
         (("durable handles", "yes"), ("kernel share modes", "no"), ("posix locking", "no")),
     ),
