@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from encfs.audit import clock
+from encfs.audit import clock, health
 from encfs.checks import Checked, Light, worst
 from encfs.cli import (
     break_glass,
@@ -71,6 +71,7 @@ def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
         known = doctor_facts.known_volumes()
     with progress.activity("Looking at this machine"):
         host = host_checks(look_at_host(clock=clock.now().clock, libraries=doctor_facts.libraries()))
+        host += health.checks()
     groups = []
     for target in known.targets:
         with progress.activity(f"Looking at {output.printable(target.volume)}"):

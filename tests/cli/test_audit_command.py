@@ -116,7 +116,9 @@ def test_the_auditor_s_key_goes_away(volume: Made, host_memory: Path, tmp_path: 
     key.write_text("something else")
     assert run("audit", "key", "--out", key).code == ExitCode.NOT_EMPTY
     key.unlink()
+    assert light() == "amber"
     assert run("audit", "key", "--out", key).code == 0
+    assert light() == "green"
     assert key.stat().st_mode & 0o777 == 0o600
     assert key.read_text().startswith("cloakfs-auditor-key 1 ")
     assert not (host_memory / "audit" / "auditor.key").exists()
@@ -177,8 +179,15 @@ def test_csv_is_safe_for_spreadsheets(volume: Made) -> None:
     assert not any(value[:1] in "=+@" for row in rows for value in row.values() if value)
 
 
+def light() -> str | None:
+    """Of the log, as doctor sees it; None where it says nothing of it."""
+    lines = {check["code"]: check["light"] for check in run("doctor", "--json").json["checks"]}
+    return lines.get("audit-log")
+
+
 def test_before_anything_was_done() -> None:
     """There is no log, which is said; nothing is made by looking."""
+    assert light() is None
     for command in ("show", "verify", "export"):
         assert run("audit", command).code == ExitCode.AUDIT
 
@@ -193,3 +202,4 @@ def test_a_lost_key_of_the_log_is_told(volume: Made, host_memory: Path, lost: st
     assert refused.code == ExitCode.AUDIT
     assert "missing" in refused.err
     assert not (host_memory / "audit" / lost).exists()
+    assert light() == "red"

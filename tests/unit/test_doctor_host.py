@@ -259,7 +259,11 @@ def test_every_code_is_explained() -> None:
     """docs/doctor.md has a line for each code that the source has, and for no other."""
     source = DOCS.parent / "encfs"
     of_cli = ("cmd_doctor", "mount_troubles", "policy_view")
-    places = [*(source / "doctor").glob("*.py"), *(source / "cli" / f"{name}.py" for name in of_cli)]
+    places = [
+        *(source / "doctor").glob("*.py"),
+        source / "audit" / "health.py",
+        *(source / "cli" / f"{name}.py" for name in of_cli),
+    ]
     codes = {
         word.split('"')[1]
         for path in places
