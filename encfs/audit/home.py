@@ -9,6 +9,7 @@ asked anything; then the log proves less, which is said wherever it is shown.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Final
 from encfs import runtime
 from encfs.audit.log import STATE, AuditLog, LogKeys
 from encfs.crypto import kem, signing
-from encfs.errors import AuditError
+from encfs.errors import AuditError, UsageError
 from encfs.format.key_file import KeyText
 from encfs.store.atomic import replace_file
 from encfs.store.local import LocalStore
@@ -29,7 +30,11 @@ _PUBLIC: Final = b"auditor.pub"
 _PRIVATE: Final = b"auditor.key"
 _SIGNER: Final = b"signing.key"
 _NEW: Final = b".new"
-_RESTORE: Final = "Restore the folder audit of the state directory from a backup of this computer."
+_RESTORE: Final = (
+    "Restore the folder audit of the state directory from a backup of this computer, or begin another log, which keeps"
+    " this one: cloakfs audit begin"
+)
+_LATER: Final = "%Y%m%dT%H%M%S"
 
 
 class Home:
@@ -71,6 +76,30 @@ class Home:
         except FileNotFoundError:
             return None
 
+    def keys(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """Private and public key of the auditor, and the private one of the host: what is there, and whole."""
+        private = self._read_if_there(_PRIVATE)
+        try:
+            private = None if private is None else AUDITOR_KEY.decode(private)
+        except UsageError:
+            private = None
+        public = kem.public_of(private) if private is not None else self._read_if_there(_PUBLIC)
+        signer = self._read_if_there(_SIGNER)
+        return (
+            private,
+            public if public is not None and len(public) == kem.PUBLIC_SIZE else None,
+            signer if signer is not None and len(signer) == signing.PRIVATE_SIZE else None,
+        )
+
+    def take_over(self, private: bytes | None, public: bytes | None, signer: bytes | None) -> None:
+        """The keys of an earlier log for a new one; what is None is made. Raises: OSError."""
+        if public is None:
+            private, public = kem.generate()
+        self._write(_SIGNER, signer or signing.generate()[0])
+        if private is not None:
+            self._write(_PRIVATE, AUDITOR_KEY.encode(private))
+        self._write(_PUBLIC, public)
+
     def take_auditor_key_away(self) -> None:
         """After it was written elsewhere and read back there. On media that write in place nothing is left of it.
 
@@ -88,16 +117,19 @@ class Home:
 
     def _make_keys(self) -> None:
         """The public half goes last: where it is, the others are."""
-        private, public = kem.generate()
-        self._write(_SIGNER, signing.generate()[0])
-        self._write(_PRIVATE, AUDITOR_KEY.encode(private))
-        self._write(_PUBLIC, public)
+        self.take_over(None, None, None)
 
     def _write(self, name: bytes, content: bytes) -> None:
         temporary = name + _NEW
         if temporary in self.store.list(self.dirfd):
             self.store.unlink(self.dirfd, temporary)
         replace_file(self.store, self.dirfd, name, content, temporary=temporary)
+
+    def _read_if_there(self, name: bytes) -> bytes | None:
+        try:
+            return self._read(name)
+        except FileNotFoundError:
+            return None
 
     def _read(self, name: bytes) -> bytes:
         fd = self.store.open(self.dirfd, name, os.O_RDONLY)
@@ -110,6 +142,33 @@ class Home:
 def directory() -> Path:
     """``audit`` in the state directory. Raises: OSError, RuntimeError (a user without a home directory)."""
     return runtime.private_directory(runtime.state_directory() / "audit")
+
+
+def begin_anew() -> Path:
+    """Another log where the present one cannot go on; where that is kept. Keys that are there are taken over.
+
+    Raises:
+        UsageError: the log can go on.
+        OSError, RuntimeError.
+    """
+    with home() as here:
+        if STATE not in here.store.list(here.dirfd) or _goes_on(here):
+            raise UsageError("the audit log can go on as it is", hint="Nothing was changed.")
+        private, public, signer = here.keys()
+        old = directory()
+        kept = old.with_name(f"audit-{time.strftime(_LATER)}")
+        old.rename(kept)
+    with home() as here:
+        here.take_over(private, public, signer)
+    return kept
+
+
+def _goes_on(here: Home) -> bool:
+    try:
+        here.log().log_id()
+    except AuditError:
+        return False
+    return True
 
 
 @contextmanager

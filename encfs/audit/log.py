@@ -202,12 +202,13 @@ class AuditLog:
         try:
             fd = self._store.open(self._dirfd, STATE, os.O_RDONLY)
         except FileNotFoundError as exc:
-            raise AuditError("there is no audit log", hint="Begin one first.") from exc
+            raise AuditError("there is no audit log", hint="It begins when something is recorded.") from exc
         try:
             return open_state(_SUITE, self._store.pread(fd, limits.AUDIT_STATE_SIZE, 0))
         except FormatError as exc:
             raise AuditError(
-                "the state of the audit log is damaged, so it cannot go on", hint="Keep it, and begin another one."
+                "the state of the audit log is damaged, so it cannot go on",
+                hint="Begin another one: cloakfs audit begin   It keeps this one beside it.",
             ) from exc
         finally:
             self._store.close(fd)

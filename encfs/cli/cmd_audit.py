@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from encfs.audit import journal
-from encfs.audit.home import AUDITOR_KEY, Home, directory, home
+from encfs.audit.home import AUDITOR_KEY, Home, begin_anew, directory, home
 from encfs.audit.log import STATE
 from encfs.audit.reading import Anchor, parse_anchors, read_log
 from encfs.cli import media, options, output, secret_files
@@ -255,9 +255,25 @@ def key(*, out: str) -> ExitCode:
     return ExitCode.OK
 
 
+@options.command(
+    "begin",
+    example="""
+cloakfs audit begin""",
+)
+def begin() -> ExitCode:
+    """Begin another log, where the present one cannot go on: its state is damaged, or a key of it is lost.
+
+    The present one is kept beside it, for the auditor, and that it ended so is the first record of the new one.
+    """
+    kept = begin_anew()
+    _note("log.begun-anew", before=kept.name)
+    output.say(f"Another log has begun. The one before is kept in {kept}.")
+    return ExitCode.OK
+
+
 def _note(action: str, **detail: str | int) -> None:
     journal.record(AuditBody(action=action, outcome=Outcome.DONE, uid=os.getuid(), detail=detail))
 
 
-for _one in (show, verify, anchor, export, key):
+for _one in (show, verify, anchor, export, key, begin):
     command.add_command(_one)

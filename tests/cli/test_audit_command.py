@@ -192,14 +192,27 @@ def test_before_anything_was_done() -> None:
         assert run("audit", command).code == ExitCode.AUDIT
 
 
-@pytest.mark.parametrize("lost", ["auditor.pub", "signing.key"])
-def test_a_lost_key_of_the_log_is_told(volume: Made, host_memory: Path, lost: str) -> None:
-    """No other one is made in its place, which would look like another computer's log."""
+@pytest.mark.parametrize("lost", ["auditor.pub", "signing.key", "state"])
+def test_a_log_that_cannot_go_on(volume: Made, host_memory: Path, lost: str) -> None:
+    """No key is made in the place of a lost one. Another log can be begun, for the same auditor; this one is kept."""
     fast = ("--recovery-file", str(volume.recovery_file))
     run("cat", volume.path, "empty", *fast)
-    (host_memory / "audit" / lost).unlink()
+    old = host_memory / "audit"
+    assert run("audit", "begin").code == ExitCode.USAGE
+    records, state = (old / "log-00000001").read_bytes(), (old / "state").read_bytes()
+    if lost == "state":
+        (old / lost).write_bytes(state[:-1] + bytes([state[-1] ^ 1]))
+    else:
+        (old / lost).unlink()
     refused = run("key", "rename", volume.path, "passphrase", "Anna", *fast)
     assert refused.code == ExitCode.AUDIT
-    assert "missing" in refused.err
-    assert not (host_memory / "audit" / lost).exists()
+    assert "cloakfs audit begin" in refused.err
     assert light() == "red"
+    assert run("audit", "begin").code == 0
+    (kept,) = host_memory.glob("audit-*")
+    assert (kept / "log-00000001").read_bytes() == records
+    assert run("key", "rename", volume.path, "passphrase", "Anna", *fast).code == 0
+    found = recorded()
+    assert in_short(found) == [("log.begun-anew", "done"), ("key.rename", "begun"), ("key.rename", "done")]
+    assert found[0]["detail"] == {"before": kept.name}
+    assert (kept / "auditor.key").read_bytes() == (old / "auditor.key").read_bytes()

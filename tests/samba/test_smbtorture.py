@@ -22,8 +22,8 @@ LONG = (
     "create", "dir", "timestamps", "notify", "lease", "oplock", "ioctl", "mkdir", "compound", "compound_find",
     "compound_async", "async_dosmode", "mangle", "fileid",
 )  # fmt: skip
-# Not among them: durable-open and durable-v2-open, which stop at reopen2 over cloakfs. smbd gives an open file back after
-# a lost connection only if stat(2) says the same as before; what differs is not fully known (docs/share.md).
+# Not among them: durable-open and durable-v2-open, which stop at reopen2 over cloakfs. smbd gives an open file back
+# after a lost connection only if stat(2) says the same as before; what differs is not fully known (docs/share.md).
 #
 # What punches holes: pyfuse3 passes no fallocate(2) on, so FSCTL_SET_ZERO_DATA is NT_STATUS_NOT_SUPPORTED.
 NEED_FALLOCATE = {
