@@ -72,9 +72,8 @@ def make_filesystem(device: Device, label: str) -> None:
                 hint="What was on it is lost. Try again; if it fails again, the medium is broken.",
             )
     if device.children:
-        programs.run(
-            "blockdev", "--rereadpt", device.path
-        )  # The kernel forgets the partitions; if not, at the next plug.
+        # The kernel forgets the partitions; where it does not, it does when the stick is plugged in again.
+        programs.run("blockdev", "--rereadpt", device.path)
 
 
 @contextmanager
