@@ -32,6 +32,11 @@ def record(body: AuditBody, volume_id: VolumeId = NO_VOLUME) -> None:
         raise _unwritable(exc) from exc
 
 
+def outcome_of(exc: BaseException) -> Outcome:
+    """Whether an action that ended so was refused, or failed."""
+    return Outcome.REFUSED if isinstance(exc, _REFUSALS) else Outcome.FAILED
+
+
 class HostJournal:
     """Satisfies :class:`encfs.volume.keys.KeyJournal` with the log of this user."""
 
@@ -50,7 +55,7 @@ class HostJournal:
         try:
             yield
         except BaseException as exc:
-            record(body(Outcome.REFUSED if isinstance(exc, _REFUSALS) else Outcome.FAILED), volume_id)
+            record(body(outcome_of(exc)), volume_id)
             raise
         try:
             record(body(Outcome.DONE), volume_id)

@@ -162,16 +162,8 @@ class AuditLog:
         return end.state.seq - 1, end.state.head
 
     def keep_up(self) -> None:
-        """End the epoch if it is over, so that its key is gone also while nothing happens, and sign every fourth.
-
-        Raises as :meth:`record`.
-        """
-
-        def make(end: LogEnd, at: Moment) -> bytes:
-            new = end.state.frames == 0 and end.state.epoch % _EPOCHS_PER_CHECKPOINT == 0
-            return end.checkpoint(at, CheckpointReason.HOUR, self._keys.signer) if new else b""
-
-        self._append(make)
+        """End the epoch if it is over, so that its key is gone also while nothing happens. Raises as :meth:`record`."""
+        self._append(lambda _end, _at: b"")
 
     def log_id(self) -> bytes:
         """Which log it is. Raises: AuditError, OSError."""
@@ -188,7 +180,7 @@ class AuditLog:
             if end.state.size >= SEGMENT_BYTES:
                 self._next_segment(end, at)
             where = end.state
-            data = end.catch_up(at)
+            data = self._catch_up(end, at)
             if note is not None:
                 data += end.record(at, NO_VOLUME, note)
             data += make(end, at)
@@ -197,6 +189,14 @@ class AuditLog:
             if end.state != before:
                 self._write_state(end.state)
             return end
+
+    def _catch_up(self, end: LogEnd, at: Moment) -> bytes:
+        """The end of the epoch if it is over, and a signature where an hour is, whoever comes first after it."""
+        before = end.state.epoch
+        data = end.catch_up(at)
+        if end.state.epoch // _EPOCHS_PER_CHECKPOINT != before // _EPOCHS_PER_CHECKPOINT:
+            data += end.checkpoint(at, CheckpointReason.HOUR, self._keys.signer)
+        return data
 
     def _read_state(self) -> AuditState:
         try:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from encfs.audit import journal
 from encfs.cli import output, targets
-from encfs.errors import AuditError, CloakfsError, ExitCode, PolicyError, UnlockError, UsageError
+from encfs.errors import AuditError, CloakfsError, ExitCode
 from encfs.format.audit import NO_VOLUME, CheckpointReason
 from encfs.format.audit_body import AuditBody, Outcome
 from encfs.locking import IntegrityEvent, LockMemory, LockReason
@@ -21,7 +21,6 @@ from encfs.units import VolumeId
 from encfs.volume.skeleton import read_config
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_REFUSALS: Final = (UsageError, PolicyError, UnlockError)
 logger: Final = logging.getLogger("cloakfs.audit")
 
 
@@ -35,11 +34,6 @@ def tell(action: str, outcome: Outcome, volume_id: VolumeId, *, slot: bytes = b"
         logger.warning("not recorded: %s %s: %s", action, outcome, exc)
 
 
-def outcome_of(exc: BaseException) -> Outcome:
-    """Whether it was refused, or failed."""
-    return Outcome.REFUSED if isinstance(exc, _REFUSALS) else Outcome.FAILED
-
-
 def recorded(action: str) -> Callable[[_F], _F]:
     """A command with an argument ``volume`` that tells the log, under the name ``action``, how it ended."""
 
@@ -49,7 +43,7 @@ def recorded(action: str) -> Callable[[_F], _F]:
             try:
                 code: ExitCode = function(**given)
             except BaseException as exc:
-                tell(action, outcome_of(exc), volume_id_of(given["volume"]))
+                tell(action, journal.outcome_of(exc), volume_id_of(given["volume"]))
                 raise
             tell(action, Outcome.DONE, volume_id_of(given["volume"]), exit=int(code))
             return code

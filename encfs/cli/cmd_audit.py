@@ -251,7 +251,9 @@ def key(*, out: str) -> ExitCode:
             raise AssertionError("internal error: a key was not written as it is")
         here.take_auditor_key_away()
     _note("log.key-handed-over")
-    output.say(f"The auditor's key is in {output.printable(out)}, and no more on this computer.")
+    output.say(f"The auditor's key is in {output.printable(out)}, and no more beside the log.")
+    if media.same_medium(out, os.fspath(directory())):
+        output.warn("that is on the same disk as the log: take it to where nobody else gets it")
     return ExitCode.OK
 
 
@@ -267,7 +269,7 @@ def begin() -> ExitCode:
     """
     kept = begin_anew()
     _note("log.begun-anew", before=kept.name)
-    output.say(f"Another log has begun. The one before is kept in {kept}.")
+    output.say(f"Another log has begun. The one before is kept in {output.printable(os.fspath(kept))}.")
     return ExitCode.OK
 
 

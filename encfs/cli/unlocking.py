@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from encfs.audit import journal
 from encfs.cli import auditing, elsewhere, opened_elsewhere, output, progress, shares, terminal
 from encfs.cli.secrets import (
     SCRIPT_HINT,
@@ -137,7 +138,7 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
                 freshness=memory,
             )
         except UnlockError as exc:
-            auditing.tell("volume.unlock", auditing.outcome_of(exc), known, read_only=int(read_only))
+            auditing.tell("volume.unlock", journal.outcome_of(exc), known, read_only=int(read_only))
             raise
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -330,6 +330,24 @@ def test_power_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert numbers(bodies)[-1] == 99
 
 
+def test_an_hour_is_signed_whoever_comes_first_after_it(tmp_path: Path) -> None:
+    """By a record as well as by a mount that only keeps up, and after hours in which nothing happened."""
+    at, ahead = now(), 0
+    begun(tmp_path)
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for ahead in (1, 5, 30):
+            later = replace(at, wall_ms=at.wall_ms, mono_ms=at.mono_ms + ahead * limits.AUDIT_EPOCH_MS + 1000)
+            AuditLog(LocalStore(fd), fd, KEYS, now=lambda later=later: later).record(VOLUME, body(ahead))
+    finally:
+        os.close(fd)
+    verifier, bodies = read_in(tmp_path)
+    assert (verifier.problems, numbers(bodies)) == ([], [1, 5, 30])
+    # Head; end, record; end, signature, record; the same again.
+    assert verifier.frames == 1 + 2 + 3 + 3
+    assert verifier.intact.pieces == [(0, 7)]
+
+
 def test_clocks() -> None:
     """The boot id stays, both times grow."""
     first, second = now(), now()
