@@ -114,6 +114,10 @@ class AuditError(CloakfsError):
     exit_code = ExitCode.AUDIT
 
 
+class RegisterError(AuditError):
+    """A register of this computer is damaged, or was changed by something else (FORMAT.md section 17)."""
+
+
 class ConfigError(CloakfsError):
     """The config cannot be used."""
 

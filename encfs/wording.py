@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+NOT_LEGAL_ADVICE: Final = "This is not legal advice."
+"""Stands in every report that somebody may show to an authority."""
 _YEAR_10000: Final = 253_402_214_400
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 

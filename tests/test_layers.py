@@ -80,6 +80,14 @@ LAYERS: dict[str, Layer] = {
     "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # The audit log of this host; what is recorded is given to it.
     "audit": Layer(ours=BASE | {"runtime", "crypto", "format", "core", "store"}),
+    # What this host writes down for people: media, exceptions, incidents; each change is in the audit log too.
+    "registers": Layer(ours=BASE | {"runtime", "crypto", "format", "core", "store", "audit"}),
+    # What can be shown of volumes: facts put together, judged, signed and told; the terminal is cli's.
+    "evidence": Layer(
+        ours=BASE
+        | {"encfs", "runtime", "wording", "locking", "memory", "crypto", "format", "core", "store", "audit", "host"}
+        | {"registers", "sheets", "doctor", "volume", "share", "stick"},
+    ),
     # What a medium is and what lies on it, but for what is sealed.
     "stick": Layer(ours=BASE | {"format"}),
     # What a host and a volume without its keys are like, and what follows: facts come from a root that tests choose.
@@ -100,7 +108,7 @@ LAYERS: dict[str, Layer] = {
     "cli": Layer(
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
-        | {"volume", "host", "audit", "bench", "doctor", "share", "sheets", "stick"},
+        | {"volume", "host", "audit", "bench", "doctor", "evidence", "registers", "share", "sheets", "stick"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

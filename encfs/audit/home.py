@@ -17,7 +17,8 @@ from typing import Final
 
 from encfs import runtime
 from encfs.audit.log import STATE, AuditLog, LogKeys
-from encfs.crypto import kem, signing
+from encfs.crypto import kem
+from encfs.crypto.signing import PRIVATE_SIZE, Algorithm, Signer
 from encfs.errors import AuditError, UsageError
 from encfs.format.key_file import KeyText
 from encfs.store.atomic import replace_file
@@ -52,18 +53,33 @@ class Home:
             OSError.
         """
         names = self.store.list(self.dirfd)
-        if STATE not in names and _PUBLIC not in names:
-            self._make_keys()
+        signer = self.signer()
         try:
-            public, signer = self._read(_PUBLIC), self._read(_SIGNER)
+            public = self._read(_PUBLIC)
         except FileNotFoundError as exc:
             raise AuditError("a key of the audit log is missing", hint=_RESTORE) from exc
-        if len(public) != kem.PUBLIC_SIZE or len(signer) != signing.PRIVATE_SIZE:
+        if len(public) != kem.PUBLIC_SIZE:
             raise AuditError("a key of the audit log is damaged", hint=_RESTORE)
         log = AuditLog(self.store, self.dirfd, LogKeys(public, signer))
         if STATE not in names:
             log.begin()
         return log
+
+    def signer(self) -> Signer:
+        """The key with which this host signs whatever it signs, made on first use together with those of the log.
+
+        Raises:
+            AuditError: it is gone or damaged.
+            OSError.
+        """
+        if not {STATE, _PUBLIC} & set(self.store.list(self.dirfd)):
+            self._make_keys()
+        private = self._read_if_there(_SIGNER)
+        if private is None:
+            raise AuditError("the key with which this computer signs is missing", hint=_RESTORE)
+        if len(private) != PRIVATE_SIZE:
+            raise AuditError("the key with which this computer signs is damaged", hint=_RESTORE)
+        return Signer(Algorithm.ED25519, private)
 
     def auditor_key(self) -> bytes | None:
         """The private key of the auditor, if it lies here still.
@@ -88,14 +104,14 @@ class Home:
         return (
             private,
             public if public is not None and len(public) == kem.PUBLIC_SIZE else None,
-            signer if signer is not None and len(signer) == signing.PRIVATE_SIZE else None,
+            signer if signer is not None and len(signer) == PRIVATE_SIZE else None,
         )
 
     def take_over(self, private: bytes | None, public: bytes | None, signer: bytes | None) -> None:
         """The keys of an earlier log for a new one; what is None is made. Raises: OSError."""
         if public is None:
             private, public = kem.generate()
-        self._write(_SIGNER, signer or signing.generate()[0])
+        self._write(_SIGNER, signer or Signer.generate().private)
         if private is not None:
             self._write(_PRIVATE, AUDITOR_KEY.encode(private))
         self._write(_PUBLIC, public)
@@ -142,6 +158,12 @@ class Home:
 def directory() -> Path:
     """``audit`` in the state directory. Raises: OSError, RuntimeError (a user without a home directory)."""
     return runtime.private_directory(runtime.state_directory() / "audit")
+
+
+def host_signer() -> Signer:
+    """The key with which this host signs (:meth:`Home.signer`). Raises: AuditError, OSError, RuntimeError."""
+    with home() as here:
+        return here.signer()
 
 
 def begin_anew() -> Path:

@@ -15,7 +15,8 @@ from typing import Final
 
 from encfs.audit import clock
 from encfs.core.audit import FIRST, LogEnd, open_state, seal_state
-from encfs.crypto import rng, signing
+from encfs.crypto import rng
+from encfs.crypto.signing import Signer
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import AuditError, FormatError
 from encfs.format import limits
@@ -38,10 +39,10 @@ _SUITE: Final = CLOAKFS_1
 
 @dataclass(frozen=True, slots=True)
 class LogKeys:
-    """What the host needs to write: the auditor's public key, and its own private one to sign with."""
+    """What the host needs to write: the auditor's public key, and its own private one of Ed25519 to sign with."""
 
     auditor: bytes = field(repr=False)
-    signer: bytes = field(repr=False)
+    signer: Signer
 
 
 def segment_name(number: int) -> bytes:
@@ -113,7 +114,7 @@ class AuditLog:
         self._store = store
         self._dirfd = dirfd
         self._keys = keys
-        self._signer = signing.public_of(keys.signer)
+        self._signer = keys.signer.public.raw
         self._lock = lock
         self.now = now
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from encfs.crypto import signing
 from encfs.crypto.kdf import Label
+from encfs.crypto.signing import Signer
 from encfs.crypto.suite import Suite
 from encfs.errors import FormatError
 from encfs.format import limits
@@ -155,16 +155,16 @@ class LogEnd:
         sealed = self._suite.seal(key, body_aad(clear, volume_id), plain)
         return self._append(replace(clear, content=volume_id + sealed))
 
-    def checkpoint(self, at: Moment, reason: CheckpointReason, private: bytes) -> bytes:
+    def checkpoint(self, at: Moment, reason: CheckpointReason, signer: Signer) -> bytes:
         """A signed checkpoint.
 
         Raises:
-            FormatError: ``private`` is no private key.
+            FormatError: ``signer`` is no private key.
         """
         previous = self.state.head
         unsigned = SignedCheckpoint(reason, previous, bytes(limits.SIGNATURE_SIZE))
         frame = self._frame(AuditKind.CHECKPOINT, at, unsigned.pack())
-        signature = signing.sign(private, signed_text(self.state.log_id, frame, reason, previous))
+        signature = signer.sign(signed_text(self.state.log_id, frame, reason, previous))
         return self._append(replace(frame, content=replace(unsigned, signature=signature).pack()))
 
     def accept(self, data: bytes) -> None:

@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import Final
 
 from encfs.core.audit import FIRST, body_aad, head_info, mac_of, next_head, next_key, signed_text
-from encfs.crypto import signing
 from encfs.crypto.kdf import Label
+from encfs.crypto.signing import Algorithm, PublicKey
 from encfs.crypto.suite import Suite
 from encfs.errors import AuthenticationError, FormatError
 from encfs.format import limits
@@ -320,7 +320,7 @@ class LogVerifier:
             return
         text = signed_text(self._first.log_id, frame, content.reason, content.previous)
         try:
-            signing.check(self._first.signer, content.signature, text)
+            PublicKey(Algorithm.ED25519, self._first.signer).check(content.signature, text)
         except AuthenticationError:
             self._found(Trouble.SIGNATURE, frame.seq)
             self._lost()

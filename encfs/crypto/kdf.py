@@ -52,6 +52,7 @@ class Label(bytes, Enum):
     AUDIT_BODY = b"cloakfs/1 audit body"
     AUDIT_HEAD = b"cloakfs/1 audit head"
     AUDIT_CHECKPOINT = b"cloakfs/1 audit checkpoint"
+    DOCUMENT = b"cloakfs/1 document"
 
 
 def expand(prk: bytes, info: bytes, length: int = 32) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from encfs.errors import FormatError
 from encfs.format import base64url
@@ -66,6 +66,10 @@ class Fields:
 
     def object(self, name: str) -> Fields:
         return Fields(self._take(name, dict))
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """An object whose fields are for others to take."""
+        return self._take(name, dict)
 
     def finish(self) -> None:
         if len(self._taken) != len(self._values):

@@ -139,6 +139,10 @@ SEGMENT_MAX: Final = 99_999_999
 SIGNER_SIZE: Final = 32
 SIGNATURE_SIZE: Final = 64
 
+# Section 17: signed documents.
+DOCUMENT_MAX: Final = 16 << 20
+"""Bytes of one, with its newline."""
+
 
 def is_plain_name(name: bytes) -> bool:
     """Whether ``name`` can be the name of something in a volume (section 7)."""

@@ -17,7 +17,8 @@ from encfs.audit.clock import now
 from encfs.audit.log import SEGMENT_BYTES, AuditLog, LogKeys, frames_of, segments
 from encfs.core.audit import open_state
 from encfs.core.audit_verify import LogVerifier, Trouble
-from encfs.crypto import kem, signing
+from encfs.crypto import kem
+from encfs.crypto.signing import Signer
 from encfs.crypto.suite import CLOAKFS_1 as SUITE
 from encfs.errors import AuditError
 from encfs.format import limits
@@ -30,7 +31,7 @@ from tests.support.model_store import ModelStore, disk_of
 from tests.support.stores import DyingStore, error
 
 AUDITOR, PUBLIC = kem.generate()
-KEYS = LogKeys(PUBLIC, signing.generate()[0])
+KEYS = LogKeys(PUBLIC, Signer.generate())
 VOLUME = VolumeId(b"v" * 16)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from encfs.core.audit import FIRST, LogEnd, epochs_passed, mac_of, next_head, next_key, open_state, seal_state
 from encfs.core.audit_verify import ClockStep, LogVerifier, Problem, Trouble
-from encfs.crypto import kem, signing
+from encfs.crypto import kem
+from encfs.crypto.signing import Signer
 from encfs.crypto.suite import CLOAKFS_1 as SUITE
 from encfs.errors import FormatError
 from encfs.format import limits
@@ -18,7 +19,7 @@ from encfs.format.audit_body import AuditBody, Outcome
 from encfs.units import VolumeId
 
 AUDITOR, AUDITOR_PUBLIC = kem.generate()
-SIGNER, SIGNER_PUBLIC = signing.generate()
+SIGNER = Signer.generate()
 VOLUME = VolumeId(b"v" * 16)
 MINUTE = 60_000
 BODY = AuditBody(
@@ -49,7 +50,7 @@ def beginning() -> AuditState:
 
 def head(end: LogEnd, at: Moment) -> bytes:
     """Of the segment that the state names."""
-    return end.begin_segment(at, auditor=AUDITOR_PUBLIC, signer=SIGNER_PUBLIC)
+    return end.begin_segment(at, auditor=AUDITOR_PUBLIC, signer=SIGNER.public.raw)
 
 
 def log() -> tuple[list[bytes], LogEnd]:
@@ -259,7 +260,7 @@ def test_an_older_log_that_went_on_is_told_by_what_was_kept_elsewhere() -> None:
 def test_a_checkpoint_of_somebody_else() -> None:
     """Signed with another key: found, and what it would have vouched for is not intact."""
     frames, end = log()
-    forged = end.checkpoint(moment(121), CheckpointReason.ASKED, signing.generate()[0])
+    forged = end.checkpoint(moment(121), CheckpointReason.ASKED, Signer.generate())
     found = verified([*frames, forged])
     assert found.problems == [Problem(Trouble.SIGNATURE, 1, len(frames))]
     assert found.intact.pieces == [(0, where(frames, AuditKind.CHECKPOINT, -1))]
