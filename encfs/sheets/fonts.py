@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import unicodedata
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -75,14 +76,29 @@ def printable(pdf: FPDF, text: str, what: str) -> str:
         UsageError: it has a letter that would not come out right.
     """
     composed = unicodedata.normalize("NFC", text)
-    known = [font.cmap for font in _ours(pdf) if font.fontkey.startswith(TEXT.lower())]
+    known = _known(pdf)
     for letter in composed:
-        if not all(ord(letter) in cmap for cmap in known) or not _stands_alone(letter):
+        if not _printed(letter, known):
             raise UsageError(
                 f"{what} has a character that cannot be printed on a sheet: U+{ord(letter):04X}",
                 hint="Latin, Greek and Cyrillic letters can be printed, digits, and common signs.",
             )
     return composed
+
+
+def shown(pdf: FPDF, text: str) -> str:
+    """The text as a report shows it: in composed letters, and those that would not come out right as their number."""
+    known = _known(pdf)
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(c if c == "\n" or _printed(c, known) else f"[U+{ord(c):04X}]" for c in composed)
+
+
+def _known(pdf: FPDF) -> list[Container[int]]:
+    return [font.cmap for font in _ours(pdf) if font.fontkey.startswith(TEXT.lower())]
+
+
+def _printed(letter: str, known: Sequence[Container[int]]) -> bool:
+    return all(ord(letter) in cmap for cmap in known) and _stands_alone(letter)
 
 
 def _stands_alone(letter: str) -> bool:
