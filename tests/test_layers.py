@@ -81,7 +81,7 @@ LAYERS: dict[str, Layer] = {
     # The audit log of this host; what is recorded is given to it.
     "audit": Layer(ours=BASE | {"runtime", "crypto", "format", "core", "store"}),
     # What this host writes down for people: media, exceptions, incidents; each change is in the audit log too.
-    "registers": Layer(ours=BASE | {"runtime", "crypto", "format", "core", "store", "audit"}),
+    "registers": Layer(ours=BASE | {"runtime", "wording", "crypto", "format", "core", "store", "audit"}),
     # What can be shown of volumes: facts put together, judged, signed and told; the terminal is cli's.
     "evidence": Layer(
         ours=BASE

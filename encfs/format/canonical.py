@@ -49,6 +49,12 @@ class Fields:
     def integer(self, name: str) -> int:
         return self._take(name, int)
 
+    def integer_or_null(self, name: str) -> int | None:
+        if self.has(name) and self._values[name] is None:
+            self._taken.add(name)
+            return None
+        return self._take(name, int)
+
     def text(self, name: str) -> str:
         return self._take(name, str)
 

@@ -1,6 +1,6 @@
 """A register: documents of this host, each chained to the one before (FORMAT.md section 17).
 
-Owns: the file, its lock, its order of writing. Must not know: what is registered.
+Owns: the file, its order of writing. Must not know: what is registered.
 """
 
 from __future__ import annotations
@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from encfs import runtime
 from encfs.audit import journal
 from encfs.audit.home import host_signer
-from encfs.audit.log import locked
 from encfs.core.documents import open_document, sign_document
 from encfs.crypto.signing import PublicKey, Signer
 from encfs.crypto.suite import CLOAKFS_1
@@ -25,6 +22,7 @@ from encfs.format.audit import NO_VOLUME
 from encfs.format.audit_body import AuditBody, Outcome
 from encfs.format.canonical import Fields
 from encfs.format.limits import DIGEST_SIZE
+from encfs.registers.folder import opened, read_whole
 from encfs.store.atomic import replace_file
 from encfs.store.base import Store
 from encfs.store.local import LocalStore
@@ -32,7 +30,7 @@ from encfs.units import VolumeId
 
 _KIND: Final = "register"
 _BEFORE_THE_FIRST: Final = bytes(DIGEST_SIZE).hex()
-_CHUNK: Final = 1 << 20
+_FOLDER: Final = "registers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class Ledger:
             RegisterError: the register is damaged or was changed; the hint says what to do.
             OSError, RuntimeError (a user without a home directory).
         """
-        with self._opened(shared=True) as (store, dirfd):
+        with opened(_FOLDER, self._store_on, shared=True) as (store, dirfd):
             return self._read(store, dirfd)[0]
 
     def append(
@@ -112,7 +110,7 @@ class Ledger:
             OSError: it is not in the register; what was there before is.
         """
         signer = self._signer()
-        with self._opened(shared=False) as (store, dirfd):
+        with opened(_FOLDER, self._store_on, shared=False) as (store, dirfd):
             entries, content = self._read(store, dirfd)
             if check is not None:
                 check(entries)
@@ -134,28 +132,8 @@ class Ledger:
             raise AuditError(f"it is registered, but {exc}", hint=exc.hint) from exc
         return entry
 
-    @contextmanager
-    def _opened(self, *, shared: bool) -> Iterator[tuple[Store, int]]:
-        path = runtime.private_directory(runtime.state_directory() / "registers")
-        dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            store = self._store_on(dirfd)
-            with locked(store, dirfd, shared=shared):
-                yield store, dirfd
-        finally:
-            os.close(dirfd)
-
     def _read(self, store: Store, dirfd: int) -> tuple[list[Entry], bytes]:
-        try:
-            fd = store.open(dirfd, self._file, os.O_RDONLY)
-        except FileNotFoundError:
-            return [], b""
-        try:
-            content = b""
-            while piece := store.pread(fd, _CHUNK, len(content)):
-                content += piece
-        finally:
-            store.close(fd)
+        content = read_whole(store, dirfd, self._file) or b""
         entries: list[Entry] = []
         for line in content.splitlines(keepends=True):
             entries.append(self._next(line, entries[-1] if entries else None))
@@ -166,17 +144,10 @@ class Ledger:
         try:
             entry, stated = _parse(self.name, line)
         except (DataError, ConfigError) as exc:
-            raise self._damaged(seq) from exc
+            raise damaged(self.name, seq) from exc
         if (entry.seq, stated) != (seq, previous):
-            raise self._damaged(seq)
+            raise damaged(self.name, seq)
         return entry
-
-    def _damaged(self, seq: int) -> RegisterError:
-        return RegisterError(
-            f'the register "{self.name}" of this computer is damaged, or was changed by something else, at entry {seq}',
-            hint=f"Restore registers/{self.name} in the state directory from a backup of this computer. Until then"
-            " nothing is read from it and nothing added.",
-        )
 
     def _line(self, signer: Signer, before: Entry | None, kind: str, data: Mapping[str, Any]) -> bytes:
         return sign_document(
@@ -193,6 +164,15 @@ class Ledger:
                 "data": dict(data),
             },
         )
+
+
+def damaged(name: str, seq: int) -> RegisterError:
+    """The error for an entry that cannot be what was written, of the register ``name``."""
+    return RegisterError(
+        f'the register "{name}" of this computer is damaged, or was changed by something else, at entry {seq}',
+        hint=f"Restore registers/{name} in the state directory from a backup of this computer. Until then"
+        " nothing is read from it and nothing added.",
+    )
 
 
 def _parse(name: str, line: bytes) -> tuple[Entry, str]:
