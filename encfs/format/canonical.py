@@ -49,6 +49,13 @@ class Fields:
     def integer(self, name: str) -> int:
         return self._take(name, int)
 
+    def boolean(self, name: str) -> bool:
+        self._taken.add(name)
+        value = self._values.get(name)
+        if not isinstance(value, bool):
+            raise FormatError("a field of the config is missing or has the wrong type")
+        return value
+
     def integer_or_null(self, name: str) -> int | None:
         if self.has(name) and self._values[name] is None:
             self._taken.add(name)
