@@ -74,20 +74,30 @@ def furnish() -> Machine:
     _drop_mounts("fuse")  # Those of other tests: only the view of them goes.
     for name in _OVERLAYS:
         if Path("/", name).is_dir():
-            upper, work = base / "changes" / name, base / "work" / name
+            (base / "new" / name).mkdir(parents=True)
+            _run("mount", "--bind", f"/{name}", str(base / "new" / name))
+    _make_devices(base / "dev")
+    _run("ip", "link", "set", "lo", "up")
+    _lay_out(base, "practice")
+    return Machine(base)
+
+
+def _lay_out(base: Path, hostname: str) -> None:
+    """Everything that is kept, as on a new machine with this name."""
+    for name in _OVERLAYS:
+        lower = base / "new" / name
+        if lower.is_dir():
+            upper, work = base / hostname / "changes" / name, base / hostname / "work" / name
             upper.mkdir(parents=True)
             work.mkdir(parents=True)
-            options = f"lowerdir=/{name},upperdir={upper},workdir={work}"
+            options = f"lowerdir={lower},upperdir={upper},workdir={work}"
             _run("mount", "-t", "overlay", "scratch", "-o", options, f"/{name}")
-    _make_devices(base / "dev")
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run")
     for directory in ("lock", "samba", "user"):
         Path("/run", directory).mkdir()
-    _run("ip", "link", "set", "lo", "up")
-    _run("hostname", "practice")
+    _run("hostname", hostname)
     _make_user()
     _install()
-    return Machine(base)
 
 
 def _run(*command: str) -> None:
@@ -212,6 +222,9 @@ class Machine:
             case ["power", "cut"]:
                 self.power_cut()
                 return True
+            case ["another", "machine", *files]:
+                self.go_to_another(files)
+                return True
             case ["restart"]:
                 _run("systemctl", "halt")
                 self.power_cut()
@@ -258,6 +271,16 @@ class Machine:
         subprocess.run(["umount", "-l", str(self._place)], check=False, capture_output=True)
         os.close(self._fd)
         _STICK.unlink(missing_ok=True)
+
+    def go_to_another(self, files: list[str]) -> None:
+        """Sit down at a machine on which nothing was done yet, with these files in the user's home directory."""
+        carried = {Path(file).name: Path(file).read_bytes() for file in files}
+        self.power_cut()
+        _lay_out(self.base, f"elsewhere{len(list(self.base.glob('elsewhere*')))}")
+        for name, content in carried.items():
+            copy = Path("/home", USER, name)
+            copy.write_bytes(content)
+            os.chown(copy, UID, UID)
 
     def power_cut(self) -> None:
         """All processes die at once but the first one and who asks for it; mounts of programs go."""
