@@ -1,4 +1,4 @@
-"""When a mount locks by itself, and why it was locked, in words that mount, command line and memory share.
+"""When a mount locks by itself, and why it was locked, in words that mount and command line share.
 
 Owns: the reasons, the rule of idleness. Must not know: how a mount is used, taken off, or remembered.
 """
@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 class LockReason(StrEnum):
-    """Why a mount ended. The values are in the memory of hosts (FORMAT.md section 13) and in JSON."""
+    """Why a mount ended. The values are in the heartbeat (FORMAT.md section 17) and in JSON."""
 
     ASKED = "asked"
     UNMOUNTED = "unmounted"
@@ -44,18 +44,6 @@ class IdleRule:
     when_open: WhenOpen = WhenOpen.WAIT
 
 
-class LockMemory(Protocol):
-    """Where the end of a mount is remembered beyond its process."""
-
-    def mounted(self) -> None:
-        """The volume is mounted: how it was locked before is history."""
-        ...
-
-    def locked(self, reason: LockReason) -> None:
-        """The volume is locked, or its keys are gone, as of now."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class IntegrityEvent:
     """Something in the volume was not what was written there: what, at which lower inode, and a word more; no names."""
@@ -65,8 +53,12 @@ class IntegrityEvent:
     detail: str
 
 
-class MountJournal(LockMemory, Protocol):
+class MountJournal(Protocol):
     """Who records what happens to a mount."""
+
+    def mounted(self) -> None:
+        """The volume is mounted: how it was locked before is history."""
+        ...
 
     def meanwhile(self, events: Sequence[IntegrityEvent], missed: int) -> None:
         """Called now and then while it is mounted, and before its end.
@@ -75,4 +67,8 @@ class MountJournal(LockMemory, Protocol):
             events: what was found since the last call, the latest ones.
             missed: how many more there were.
         """
+        ...
+
+    def locked(self, reason: LockReason) -> None:
+        """The volume is locked, or its keys are gone, as of now. Where the medium went away this is called twice."""
         ...

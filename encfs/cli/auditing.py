@@ -13,10 +13,11 @@ from typing import Any, Final, TypeVar
 
 from encfs.audit import journal
 from encfs.cli import output, targets
+from encfs.cli.presences import MountPresence
 from encfs.errors import AuditError, CloakfsError, ExitCode
 from encfs.format.audit import NO_VOLUME, CheckpointReason
 from encfs.format.audit_body import AuditBody, Outcome
-from encfs.locking import IntegrityEvent, LockMemory, LockReason
+from encfs.locking import IntegrityEvent, LockReason
 from encfs.units import VolumeId
 from encfs.volume.skeleton import read_config
 
@@ -62,19 +63,18 @@ def volume_id_of(volume: str) -> VolumeId:
 
 
 class RecordedLocks:
-    """Satisfies :class:`encfs.locking.MountJournal`: tells the log, then whoever remembers the end of mounts."""
+    """Satisfies :class:`encfs.locking.MountJournal`: tells the heartbeat, then the log."""
 
-    def __init__(self, memory: LockMemory, volume_id: VolumeId, slot: bytes) -> None:
-        self._memory = memory
+    def __init__(self, presence: MountPresence, volume_id: VolumeId, slot: bytes) -> None:
+        self._presence = presence
         self._volume_id = volume_id
         self._slot = slot
 
     def mounted(self) -> None:
-        tell("volume.mounted", Outcome.DONE, self._volume_id, slot=self._slot, pid=os.getpid())
-        self._memory.mounted()
+        self._tell("volume.mounted", self._presence.mounted())
 
     def meanwhile(self, events: Sequence[IntegrityEvent], missed: int) -> None:
-        """Each event; and where there is none, the log's quarter of an hour ends all the same."""
+        """Each event, and that it is open still; without any of them the log's quarter of an hour ends too."""
         for event in events:
             tell(
                 *("volume.integrity", Outcome.FAILED, self._volume_id),
@@ -84,15 +84,22 @@ class RecordedLocks:
             )
         if missed:
             tell("volume.integrity", Outcome.FAILED, self._volume_id, missed=missed)
+        if self._presence.is_due():
+            self._tell("volume.open", self._presence.still_open())
         try:
             journal.keep_up()
         except AuditError as exc:
             logger.warning("the audit log cannot be written: %s", exc)
 
     def locked(self, reason: LockReason) -> None:
-        tell("volume.locked", Outcome.DONE, self._volume_id, slot=self._slot, reason=str(reason), pid=os.getpid())
+        self._tell("volume.locked", self._presence.locked(reason), reason=str(reason))
         try:
             journal.checkpoint(CheckpointReason.LOCK)
         except AuditError as exc:
             logger.warning("no checkpoint of the audit log at this lock: %s", exc)
-        self._memory.locked(reason)
+
+    def _tell(self, action: str, beat: str, **detail: str | int) -> None:
+        """``beat``: the digest of the heartbeat, which is sealed here; empty where it could not be written."""
+        if beat:
+            detail["beat"] = beat
+        tell(action, Outcome.DONE, self._volume_id, slot=self._slot, pid=os.getpid(), **detail)

@@ -30,6 +30,7 @@ from encfs.doctor.host_checks import host_checks
 from encfs.doctor.host_facts import look_at_host
 from encfs.doctor.volume_checks import volume_checks
 from encfs.errors import CloakfsError, ExitCode, NotAVolumeError
+from encfs.registers import health as register_health
 from encfs.share import plan
 from encfs.share.places import places
 
@@ -57,7 +58,7 @@ cloakfs doctor --json""",
 def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
     """Look at this machine and its volumes, and say what is in the way of safe work.
 
-    Without an argument: every volume that is mounted, was mounted last, or is mounted by fstab or a unit of this
+    Without an argument: every volume that is mounted, was made or opened here, or is mounted by fstab or a unit of this
     machine. Nothing is changed, and no passphrase is needed. "look" is worth a look, or cannot be seen from here; "BAD"
     means that data or its secrecy is at risk, or that nothing works. docs/doctor.md explains each line.
 
@@ -71,7 +72,7 @@ def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
         known = doctor_facts.known_volumes()
     with progress.activity("Looking at this machine"):
         host = host_checks(look_at_host(clock=clock.now().clock, libraries=doctor_facts.libraries()))
-        host += health.checks()
+        host += [*health.checks(), *register_health.checks(time.time())]
     groups = []
     for target in known.targets:
         with progress.activity(f"Looking at {output.printable(target.volume)}"):

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import click
 
-from encfs.checks import Light
+from encfs.checks import Checked, Light, worst
 from encfs.cli import (
     break_glass,
+    checks_view,
     last_locks,
     mount_troubles,
     opened_elsewhere,
@@ -34,6 +35,7 @@ from encfs.errors import CloakfsError, ExitCode
 from encfs.format.policy import NO_POLICY
 from encfs.host.verified import last_verified
 from encfs.memory.swap import Swap, swaps
+from encfs.registers import health
 from encfs.volume.sessions import as_dict
 from encfs.volume.told import config_json
 
@@ -76,7 +78,8 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     is given.
 
     The exit status is 0 where all is well, 1 (amber) where a rule of the policy of a volume is soon due or cannot be
-    told, 2 (red) where one is broken. A volume without a policy is always 0.
+    told, 2 (red) where one is broken. A volume without a policy is always 0. Without an argument the registers of this
+    computer count too: a medium that is overdue, and an exception that nobody has looked at again, are red.
     """
     found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
     described = [_describe(target, secret, quick=quick) for target in found]
@@ -84,25 +87,39 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     known = {volume["volume"] for volume in volumes}
     locked = [] if targets_ else [lock for lock in last_locks.by_themselves() if lock["volume"] not in known]
     swap = swaps()
+    registered = [] if targets_ else health.checks(time.time())
     # The numbers are those of other failures too: either way somebody has to look.
     lights = [standing.judgement.light for _, standing in described if standing is not None]
-    status = ExitCode(max(lights, default=Light.GREEN))
+    status = ExitCode(max([*lights, worst(registered)]))
     if as_json:
-        output.print_json({"volumes": volumes, "locked": locked, "swap": swapping.report(swap)})
+        told = {"locked": locked, "registers": checks_view.as_json(registered)["checks"]}
+        output.print_json({"volumes": volumes, **told, "swap": swapping.report(swap)})
         return status
-    if not volumes:
+    if len(described) > 1 and not targets_:
+        output.say(f"{output.plural(len(described), 'volume is', 'volumes are')} mounted.\n")
+    _tell(described, locked, registered)
+    if volumes:
+        _show_swap(swap, volumes)
+    return status
+
+
+def _tell(
+    described: Sequence[tuple[dict[str, Any], policy_view.Standing | None]],
+    locked: Sequence[dict[str, Any]],
+    registered: Sequence[Checked],
+) -> None:
+    """Each volume, what was locked without being asked, and what the registers have for somebody to look at."""
+    if not described:
         output.say("Nothing is mounted. Open a volume with: cloakfs mount VOLUME FOLDER")
-    if len(volumes) > 1 and not targets_:
-        output.say(f"{output.plural(len(volumes), 'volume is', 'volumes are')} mounted.\n")
     for position, (volume, standing) in enumerate(described):
         if position:
             output.say()
         _show(volume, standing)
     for lock in locked:
         output.say(f"Locked: {output.printable(lock['volume'])} at {last_locks.words(lock)}.")
-    if volumes:
-        _show_swap(swap, volumes)
-    return status
+    for check in registered:
+        output.say(f"ATTENTION: {output.printable(check.found)}.")
+        output.say(f"  -> {output.printable(check.remedy)}")
 
 
 def _describe(

@@ -19,10 +19,10 @@ from encfs.doctor.host_facts import Library
 from encfs.doctor.near import search
 from encfs.doctor.unattended import Given, unattended
 from encfs.doctor.volume_checks import Room, VolumeFacts
-from encfs.errors import ConfigError, NotAVolumeError
+from encfs.errors import ConfigError, NotAVolumeError, RegisterError
 from encfs.format.config import Config
-from encfs.host.locks import all_last_locks
 from encfs.host.verified import last_verified
+from encfs.registers import volumes
 from encfs.volume import read_config
 from encfs.volume.skeleton import damaged_copies
 from encfs.volume.told import about
@@ -44,11 +44,11 @@ class Known:
 
 
 def known_volumes() -> Known:
-    """What this user has mounted, what was mounted here last, and what fstab and the units of this host mount."""
+    """What this user has mounted, made or opened here, and what fstab and the units of this host mount."""
     found = targets.all_mounted()
     paths = {target.volume for target in found}
     absent = []
-    for path in [*(lock.volume for lock in all_last_locks()), *(one.volume for one in unattended())]:
+    for path in [*_registered(), *(one.volume for one in unattended())]:
         real = os.path.realpath(path)
         if real in paths:
             continue
@@ -58,6 +58,14 @@ def known_volumes() -> Known:
         else:
             absent.append(real)
     return Known(found, sorted(absent))
+
+
+def _registered() -> list[str]:
+    """Where the volumes of the register were last. A register that cannot be read is told by a check of its own."""
+    try:
+        return [one.path for one in volumes.known_volumes() if one.destroyed is None]
+    except (RegisterError, OSError, RuntimeError):
+        return []
 
 
 def is_volume(path: str) -> bool:

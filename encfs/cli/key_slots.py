@@ -9,7 +9,7 @@ import os
 from typing import Any, Final
 
 from encfs.audit.journal import HostJournal
-from encfs.cli import output, progress, targets
+from encfs.cli import output, presences, progress, targets
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
 from encfs.format.config import Config
@@ -34,7 +34,9 @@ def open_keys(path: str, source: UnlockSource) -> Keys:
         UnlockError, ConfigError, VolumeInUseError, MemoryShortError, OSError.
     """
     with about(path), progress.activity("Unlocking"):
-        return Keys(os.fsencode(path), source, journal=HostJournal())
+        keys = Keys(os.fsencode(path), source, journal=HostJournal())
+    presences.opened(path, keys.config, keys.opened_with, mountpoint="", read_only=False)
+    return keys
 
 
 def uses_of(config: Config) -> dict[bytes, int]:

@@ -45,6 +45,8 @@ _COMMANDS: Final = {
     "rescue": "Copy what is good of a damaged file.",
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
     "audit": "Show and prove what was done with volumes on this computer.",
+    "media": "Keep a register of sticks and disks: who has which, and which is lost.",
+    "exception": "Keep a register of data that is not encrypted, and until when that holds.",
     "share": "Share a folder of a volume with Windows and Mac desks, through Samba.",
     "bench": "Measure what encryption costs on this machine and medium.",
     "completion": "Print the script that completes commands in bash, zsh or fish.",

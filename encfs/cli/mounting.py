@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from encfs import runtime
-from encfs.cli import break_glass, control, last_locks, mounts, output, swapping, targets
+from encfs.cli import break_glass, control, last_locks, mounts, output, presences, swapping, targets
 from encfs.cli.auditing import RecordedLocks
 from encfs.cli.cmd_lock import lock_mounted
 from encfs.cli.cmd_status import recovery_text
@@ -24,7 +24,6 @@ from encfs.cli.unlocking import config_of, unlock
 from encfs.core.policy import idle_seconds
 from encfs.errors import CloakfsError, LowerIOError, MountpointError, NoFuseError, VolumeInUseError
 from encfs.format.policy import Policy
-from encfs.host.locks import HostLocks
 from encfs.locking import IdleRule
 from encfs.memory import process
 from encfs.memory.swap import swaps
@@ -110,7 +109,10 @@ def mount(request: MountRequest) -> dict[str, Any]:
         raise
     # From here on the volume belongs to the daemon, which closes it also when mounting fails.
     assert opened.slot is not None
-    locks = RecordedLocks(HostLocks(config.volume_id, volume), config.volume_id, opened.slot.id)
+    presence = presences.for_mount(
+        volume, opened.config, opened.slot, mountpoint=mountpoint, read_only=opened.ctx.read_only
+    )
+    locks = RecordedLocks(presence, config.volume_id, opened.slot.id)
     options = replace(options, idle=_idle(opened.config.policy, request.idle))
     daemon.start(opened, options, foreground=request.foreground, locks=locks)
     if request.foreground:

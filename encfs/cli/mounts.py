@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from encfs.errors import UsageError
+from encfs.wording import printable
 
 FSTYPE: Final = "fuse.cloakfs"
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
@@ -79,3 +83,34 @@ def cloakfs_mounts() -> list[KernelMount]:
 def below(path: str) -> list[str]:
     """Mount points inside the mount at ``path``."""
     return sorted(mount.mountpoint for mount in all_mounts() if mount.mountpoint.startswith(path + "/"))
+
+
+def holding(path: str, table: Sequence[KernelMount]) -> KernelMount | None:
+    """The filesystem that a path is on; for one in a mount of cloakfs, that of its volume."""
+    kernel = _top(path, table)
+    while kernel is not None and kernel.fstype == FSTYPE:
+        kernel = _top(kernel.source, table)
+    return kernel
+
+
+def node_of(kernel: KernelMount) -> str:
+    """The node of the device that is mounted.
+
+    Raises:
+        UsageError: what is mounted is no device.
+    """
+    if not kernel.source.startswith("/dev/"):
+        where, source = printable(kernel.mountpoint), printable(kernel.source)
+        raise UsageError(f"{where} is no stick, but {kernel.fstype} ({source})", hint="See what is there: lsblk")
+    return os.path.realpath(kernel.source)
+
+
+def lies_in(path: str, directories: Sequence[str]) -> bool:
+    """Whether a path is one of the directories, or in one; by their spelling."""
+    return any(path == one or path.startswith(one.rstrip("/") + "/") for one in directories)
+
+
+def _top(path: str, table: Sequence[KernelMount]) -> KernelMount | None:
+    over = [one for one in table if lies_in(path, [one.mountpoint])]
+    longest = max((len(one.mountpoint) for one in over), default=0)
+    return next((one for one in reversed(over) if len(one.mountpoint) == longest), None)

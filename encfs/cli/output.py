@@ -6,10 +6,11 @@ comes from ``encfs/wording.py``. Must not know: which command speaks.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -23,6 +24,7 @@ __all__ = [
     "human_size",
     "human_time",
     "plural",
+    "print_csv",
     "print_json",
     "print_table",
     "printable",
@@ -50,6 +52,17 @@ def warn(text: str) -> None:
 def print_json(value: Mapping[str, object]) -> None:
     """The one object of a command with ``--json``. Bytes that are not UTF-8 are lone surrogates, as in PEP 383."""
     sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """A table with the names of its columns, safe to open in a spreadsheet. What is None or missing is empty."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = ["" if (value := row.get(column)) is None else str(value) for column in columns]
+        # A spreadsheet takes what begins so for a formula.
+        writer.writerow([f"'{value}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value for value in values])
     sys.stdout.flush()
 
 

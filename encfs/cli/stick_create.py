@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import media, options, output, progress, terminal, volume_making
+from encfs.cli import media, options, output, progress, stick_registering, terminal, volume_making
 from encfs.cli.secret_files import check_apart
 from encfs.cli.volume_making import Chosen, Wishes
 from encfs.errors import ExitCode, LowerIOError, NotEmptyError, UsageError
@@ -53,6 +53,7 @@ cloakfs stick create /dev/sdb1 --if-found 'Practice Weber, phone 030 123456'""",
 @click.option("--yes", is_flag=True, help="Do not ask whether the note is right.")
 @click.option("--confirm", metavar="NAME", help="Of a DEVICE: its name, such as sdb1; erases it without asking.")
 @click.option("--name", default="STICK", show_default=True, help="Of a DEVICE: what desktops will call it.")
+@click.option("--medium", "label", metavar="LABEL", help="What you write on it, for the register (cloakfs media).")
 @volume_making.making_options
 @options.json_option
 def command(
@@ -62,6 +63,7 @@ def command(
     yes: bool,
     confirm: str | None,
     name: str,
+    label: str | None,
     wishes: Wishes,
     as_json: bool,
 ) -> ExitCode:
@@ -81,10 +83,14 @@ def command(
     else:
         preparing.check_label(name)
         device = _check_device(place)
+    registered = stick_registering.choose(label, place, device, name)
     plan = _plan(wishes, place, device, if_found, yes=yes, as_json=as_json)
     made = _make_in_directory(plan, place) if device is None else _make_on_device(plan, device, name, confirm)
+    medium = None if registered is None else stick_registering.register(registered, made["volume_id"], place)
     if as_json:
-        output.print_json(made)
+        output.print_json({**made, "medium": medium})
+    elif medium is not None:
+        output.say(f"In the register of media it is {output.printable(medium)}: write that on it (cloakfs media list).")
     return ExitCode.OK
 
 
@@ -226,7 +232,7 @@ def _make_on_device(plan: _Plan, device: Device, label: str, confirm: str | None
         preparing.make_filesystem(device, label)
     try:
         with preparing.mounted(device) as directory:
-            config = _fill(plan, chosen, directory, name=f"stick {label}")
+            config = _fill(plan, chosen, directory, name=f"stick {label}", place=device.path)
     except OSError as exc:
         raise LowerIOError(
             f"{device.path} is formatted, but the stick is not complete: {os.strerror(exc.errno or 0)}",
@@ -245,14 +251,14 @@ def _not_confirmed(device: Device) -> UsageError:
     )
 
 
-def _fill(plan: _Plan, chosen: Chosen, directory: str, *, name: str | None) -> Config:
+def _fill(plan: _Plan, chosen: Chosen, directory: str, *, name: str | None, place: str | None = None) -> Config:
     """Note, reader, volume. If one of them fails nothing of them stays."""
     with ExitStack() as undo:
         _write_new(os.path.join(directory, layout.FINDER_NAME), plan.note, undo)
         for file in plan.reader_files:
             _write_new(os.path.join(directory, file), (plan.reader_place / file).read_bytes(), undo)
         volume = os.path.join(directory, layout.VOLUME_NAME)
-        config = volume_making.make(plan.wishes, chosen, volume, name=name)
+        config = volume_making.make(plan.wishes, chosen, volume, name=name, place=place)
         undo.callback(shutil.rmtree, volume, ignore_errors=True)
         _sync_directory(directory)
         undo.pop_all()

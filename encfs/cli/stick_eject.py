@@ -146,7 +146,7 @@ def _find(which: str) -> _Medium:
     # What the daemon says counts: not every path can be a source in the kernel's table.
     places = {target.mountpoint: target.volume for target in targets.all_mounted()}
     mounted = [one for one in table if one.fstype == mounts.FSTYPE]
-    volumes = [one for one in mounted if _lies_in(places.get(one.mountpoint, one.source), tops)]
+    volumes = [one for one in mounted if mounts.lies_in(places.get(one.mountpoint, one.source), tops)]
     return _Medium(disk, own, volumes)
 
 
@@ -159,10 +159,10 @@ def _device_path(which: str, table: Sequence[KernelMount]) -> str:
         if "/" not in which and not os.path.lexists(which):
             return _device_by_name(which, table)
         path = os.path.realpath(path)
-    kernel = _holding(path, table)
+    kernel = mounts.holding(path, table)
     if kernel is None or not (os.path.lexists(path) or kernel.mountpoint != "/"):
         raise _unknown(which)
-    return _node(kernel)
+    return mounts.node_of(kernel)
 
 
 def _device_by_name(name: str, table: Sequence[KernelMount]) -> str:
@@ -170,39 +170,15 @@ def _device_by_name(name: str, table: Sequence[KernelMount]) -> str:
     if len(named) > 1:
         raise UsageError(f"there is more than one {output.printable(name)}", hint="Give the whole directory.")
     if named:
-        return _node(_holding(next(iter(named.values())).mountpoint, table) or next(iter(named.values())))
+        only = next(iter(named.values()))
+        return mounts.node_of(mounts.holding(only.mountpoint, table) or only)
     if not os.path.exists(f"/dev/{name}"):
         raise _unknown(name)
     return f"/dev/{name}"
 
 
-def _node(kernel: KernelMount) -> str:
-    if not kernel.source.startswith("/dev/"):
-        where, source = output.printable(kernel.mountpoint), output.printable(kernel.source)
-        raise UsageError(f"{where} is no stick, but {kernel.fstype} ({source})", hint="See what is there: lsblk")
-    return os.path.realpath(kernel.source)
-
-
 def _unknown(which: str) -> NotMountedError:
     return NotMountedError(f"{output.printable(which)}: no such stick is here", hint="See what is there: lsblk")
-
-
-def _holding(path: str, table: Sequence[KernelMount]) -> KernelMount | None:
-    """The filesystem that a path is on; for one in a mount of cloakfs, that of its volume."""
-    kernel = _top(path, table)
-    while kernel is not None and kernel.fstype == mounts.FSTYPE:
-        kernel = _top(kernel.source, table)
-    return kernel
-
-
-def _top(path: str, table: Sequence[KernelMount]) -> KernelMount | None:
-    over = [one for one in table if _lies_in(path, [one.mountpoint])]
-    longest = max((len(one.mountpoint) for one in over), default=0)
-    return next((one for one in reversed(over) if len(one.mountpoint) == longest), None)
-
-
-def _lies_in(path: str, directories: Sequence[str]) -> bool:
-    return any(path == one or path.startswith(one.rstrip("/") + "/") for one in directories)
 
 
 def _hex(number: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from encfs.audit import journal
-from encfs.cli import auditing, elsewhere, opened_elsewhere, output, progress, shares, terminal
+from encfs.cli import auditing, elsewhere, opened_elsewhere, output, presences, progress, shares, terminal
 from encfs.cli.secrets import (
     SCRIPT_HINT,
     SecretOptions,
@@ -149,6 +149,7 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             for problem in memory.problems:
                 output.warn(problem)
     if volume.slot is not None:
+        presences.opened(path, volume.config, volume.slot, mountpoint=mountpoint, read_only=volume.ctx.read_only)
         auditing.tell(
             *("volume.unlock", Outcome.DONE, volume.config.volume_id),
             slot=volume.slot.id,

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from encfs.cli import auditing, calibration, new_passphrase, output, progress, terminal
+from encfs.cli import auditing, calibration, new_passphrase, output, presences, progress, terminal
 from encfs.cli.calibration import Calibrated, calibrate
 from encfs.cli.new_passphrase import Wanted
 from encfs.cli.recovery_key import prove, write_file
@@ -170,24 +170,25 @@ def choose(wishes: Wishes, volume: str) -> Chosen:
     return Chosen(passphrase=passphrase, cost=cost, recovery_key=recovery_key)
 
 
-def make(wishes: Wishes, chosen: Chosen, volume: str, *, name: str | None = None) -> Config:
+def make(wishes: Wishes, chosen: Chosen, volume: str, *, name: str | None = None, place: str | None = None) -> Config:
     """Write the recovery key, if it goes to a file, and then the volume; take the file back if that fails.
 
-    ``name``: what the file calls the volume, if not by its directory.
+    ``name``: what the file calls the volume, if not by its directory; ``place``: where the volume is for the register,
+    if its directory is there for this moment only.
     """
     out = wishes.recovery_out
     if out is None or chosen.recovery_key is None:
-        return _create(wishes, chosen, volume)
+        return _create(wishes, chosen, volume, place)
     write_file(out, chosen.recovery_key, name or volume)
     try:
-        return _create(wishes, chosen, volume)
+        return _create(wishes, chosen, volume, place)
     except BaseException:
         if stat.S_ISREG(os.lstat(out).st_mode):
             os.unlink(out)
         raise
 
 
-def _create(wishes: Wishes, chosen: Chosen, volume: str) -> Config:
+def _create(wishes: Wishes, chosen: Chosen, volume: str, place: str | None) -> Config:
     kdf = chosen.cost.kdf
     with progress.activity("Making the volume"):
         config = Volume.create(
@@ -198,6 +199,7 @@ def _create(wishes: Wishes, chosen: Chosen, volume: str) -> Config:
             recovery_key=chosen.recovery_key,
             cell_size=wishes.cell_size,
         )
+    presences.created(place or volume, config)
     auditing.tell(
         "volume.create", Outcome.DONE, config.volume_id, cell_size=config.cell_size, kdf_memory_kib=kdf.memory_kib
     )

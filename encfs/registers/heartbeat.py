@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from encfs import runtime
 from encfs.audit import clock
 from encfs.audit.home import host_signer
 from encfs.core.documents import Document
@@ -169,18 +170,21 @@ def last_mount(volume_id: str) -> Session | None:
 def document_of(volume_id: str) -> bytes | None:
     """The signed file itself, for whoever shows it as evidence; None if there is none. It is not checked here.
 
+    It is always replaced as a whole, so no lock is needed.
+
     Raises:
         OSError, RuntimeError.
     """
-    with opened(_FOLDER, LocalStore, shared=True) as (store, dirfd):
-        return read_whole(store, dirfd, volume_id.encode("ascii"))
+    try:
+        return (runtime.state_directory() / _FOLDER / volume_id).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def volume_ids() -> list[str]:
     """Of all volumes that have a heartbeat here, hexadecimal. Raises: OSError, RuntimeError."""
-    with opened(_FOLDER, LocalStore, shared=True) as (store, dirfd):
-        names = [name.decode("ascii", "replace") for name in store.list(dirfd)]
-    return sorted(name for name in names if _is_id(name))
+    folder = runtime.state_directory() / _FOLDER
+    return sorted(path.name for path in folder.glob("*") if _is_id(path.name))
 
 
 def beats() -> list[Beat]:

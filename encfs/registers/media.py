@@ -90,6 +90,13 @@ def history(label: str) -> list[Entry]:
     return [entry for entry in entries if _key(str(entry.data["label"])) == key]
 
 
+def all_entries() -> list[Entry]:
+    """All that was written down, the oldest first. Raises: as :func:`media`."""
+    entries = Ledger(NAME).entries()
+    _replay(entries)
+    return entries
+
+
 def media_of(volume_id: str) -> list[Medium]:
     """Those on which a volume is, or was when they were destroyed. Raises: as :func:`media`."""
     return [one for one in media() if volume_id in one.volumes]
@@ -124,11 +131,16 @@ def add(
         UsageError: the label is taken, or a text cannot stand there.
         RegisterError: the register is damaged. AuditError, OSError: see :meth:`encfs.registers.ledger.Ledger.append`.
     """
-    check_text("label", label, needed=True)
+    check_label(label)
     data = {"kind": str(kind), "serial": serial, "filesystem": filesystem, "holder": holder, "place": place}
     for name in ("serial", "holder", "place"):
         check_text(name, data[name])
     return _append("add", label, {**data, "volumes": list(volumes)})
+
+
+def check_label(label: str) -> None:
+    """Raises: UsageError: nothing can be called so."""
+    check_text("label", label, needed=True)
 
 
 def set_content(label: str, *, serial: str, filesystem: str, volumes: Iterable[str]) -> Medium:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from encfs.errors import CloakfsError, UsageError
 from encfs.stick import programs
 
-_COLUMNS: Final = "NAME,PATH,MAJ:MIN,TYPE,SIZE,RM,HOTPLUG,RO,MOUNTPOINTS,PKNAME,TRAN,VENDOR,MODEL,PARTTYPE"
+_COLUMNS: Final = "NAME,PATH,MAJ:MIN,TYPE,SIZE,RM,HOTPLUG,RO,MOUNTPOINTS,PKNAME,TRAN,VENDOR,MODEL,PARTTYPE,SERIAL,UUID"
 _WHOLE: Final = ("disk", "loop")
 # A disk with one of these is the disk of the machine.
 _SYSTEM: Final = frozenset({"/", "/boot", "/boot/efi", "/etc", "/home", "/nix", "/opt", "/usr", "/var", "[SWAP]"})
@@ -42,6 +42,7 @@ class Device:
         removable: it can be taken out of the running machine.
         disk: the name of the disk that a partition is on; empty for others.
         model: what the maker calls it.
+        serial: the maker's number of a disk; empty if it does not tell.
         part_type: of a partition.
         sequence: the kernel's number of the medium: another medium in the same reader has another one; 0: unknown.
         mountpoints: where it is mounted, ``[SWAP]`` for swap.
@@ -60,6 +61,7 @@ class Device:
     read_only: bool = False
     disk: str = ""
     model: str = ""
+    serial: str = ""
     part_type: str = ""
     sequence: int = 0
     mountpoints: tuple[str, ...] = ()
@@ -109,11 +111,13 @@ def _device(told: dict[str, Any], path: str = "") -> Device:
         size=int(told["size"] or 0),
         filesystem=content.get("TYPE", ""),
         label=content.get("LABEL", ""),
-        uuid=content.get("UUID", ""),
+        # Only root may read the device; udev has told the system what is on it.
+        uuid=content.get("UUID", "") or str(told["uuid"] or ""),
         removable=bool(told["rm"] or told["hotplug"]) or told["type"] == "loop",
         read_only=bool(told["ro"]),
         disk=str(told["pkname"] or ""),
         model=" ".join(f"{told['vendor'] or ''} {told['model'] or ''}".split()),
+        serial=str(told["serial"] or "").strip(),
         part_type=str(told["parttype"] or ""),
         sequence=sequence_of(str(told["maj:min"]).strip()),
         mountpoints=tuple(str(one) for one in told["mountpoints"] if one),

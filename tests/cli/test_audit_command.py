@@ -39,6 +39,7 @@ def test_a_volume_s_life(volume: Made, tmp_path: Path) -> None:
     assert run("export", volume.path, "nothing-there", tmp_path / "out", *fast).code == ExitCode.NOT_FOUND
     records = recorded()
     assert in_short(records) == [
+        ("register.volumes", "done"),
         ("volume.unlock", "done"),
         ("volume.cat", "done"),
         ("volume.unlock", "refused"),
@@ -48,7 +49,7 @@ def test_a_volume_s_life(volume: Made, tmp_path: Path) -> None:
         ("volume.unlock", "done"),
         ("volume.export", "failed"),
     ]
-    unlocked, renamed = records[0], records[5]
+    unlocked, renamed = records[1], records[6]
     assert unlocked["detail"] == {"kind": "recovery", "label": "recovery key", "read_only": 1}
     assert unlocked["slot"] == renamed["slot"] != renamed["object"]
     assert renamed["detail"] == {"label": "passphrase"}
@@ -176,7 +177,7 @@ def test_csv_is_safe_for_spreadsheets(volume: Made) -> None:
     run("key", "rename", volume.path, "passphrase", "=1+1", *fast)
     run("key", "rename", volume.path, "=1+1", "Anna", *fast)
     rows = list(csv.DictReader(io.StringIO(run("audit", "export", "--format", "csv").out)))
-    assert [row["action"] for row in rows[:2]] == ["key.rename", "key.rename"]
+    rows = [row for row in rows if row["action"] == "key.rename"]
     assert not any(value[:1] in "=+@" for row in rows for value in row.values() if value)
 
 

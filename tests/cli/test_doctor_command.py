@@ -15,10 +15,8 @@ from encfs.cli import verifications
 from encfs.errors import ExitCode
 from encfs.format.key_file import encode_key_file
 from encfs.format.slots import SlotKind
-from encfs.host.locks import HostLocks
 from encfs.host.verified import Verified, last_verified
-from encfs.locking import LockReason
-from encfs.units import VolumeId
+from encfs.registers import volumes
 from encfs.volume import Volume, read_config
 from encfs.volume.scrub import Coverage
 from tests.support.command import Made, run
@@ -178,7 +176,7 @@ def test_volumes_that_are_not_there(host_memory: Path) -> None:
     """Sticks that lie elsewhere are named and not judged; of many, the first ones and how many more there are."""
     gone = [f"/media/anna/STICK{number}/encrypted" for number in range(7)]
     for path in gone:
-        HostLocks(VolumeId(os.urandom(16)), path).locked(LockReason.ASKED)
+        volumes.note_opened(os.urandom(16).hex(), path, 1)
     page = run("doctor").out
     assert page.count("not there now: /media/anna/STICK") == 5
     assert "2 more volumes" in page

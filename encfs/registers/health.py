@@ -1,0 +1,90 @@
+"""How the registers stand, for ``cloakfs status`` and ``cloakfs doctor``.
+
+Owns: what is red and what is amber. Must not know: how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from encfs.checks import Checked, Light
+from encfs.errors import RegisterError
+from encfs.registers import exceptions, heartbeat, media, volumes
+from encfs.registers.exceptions import DataException
+from encfs.registers.media import Medium, MediumState
+from encfs.wording import human_date, printable
+
+_SOON: Final = 14 * 86400
+"""An exception is told of so many seconds before it has to be reviewed."""
+
+_TOLD: Final = 60 * 86400
+"""A medium that is lost is told of so long, which is how long 45 CFR 164.404 gives to tell people of a breach."""
+
+
+def checks(now: float) -> list[Checked]:
+    """One for each medium and exception that somebody has to look at, and for each register that cannot be read.
+
+    Args:
+        now: seconds since 1970.
+    """
+    return [*_told(lambda: _of_media(now)), *_told(lambda: _of_exceptions(now)), *_told(_of_others)]
+
+
+def _told(look: Callable[[], Iterator[Checked]]) -> list[Checked]:
+    try:
+        return list(look())
+    except RegisterError as exc:
+        found, remedy = str(exc), exc.hint
+    except (OSError, RuntimeError) as exc:
+        found, remedy = f"it cannot be read: {exc}", "see whether the disk of the system is full or read-only"
+    return [Checked(code="register", title="register", light=Light.RED, found=found, remedy=remedy)]
+
+
+def _of_media(now: float) -> Iterator[Checked]:
+    for one in media.media():
+        if media.is_overdue(one, now):
+            yield _overdue(one)
+        elif one.state is MediumState.LOST and now < one.since + _TOLD:
+            yield Checked(
+                code="medium-lost",
+                title="medium",
+                light=Light.AMBER,
+                found=f"{printable(one.label)} is lost since {human_date(one.lost_at or one.since)}",
+                remedy="what that means: cloakfs incident new; when it turns up: cloakfs media found LABEL",
+            )
+
+
+def _overdue(one: Medium) -> Checked:
+    return Checked(
+        code="medium-overdue",
+        title="medium",
+        light=Light.RED,
+        found=f"{printable(one.label)} is out with {printable(one.holder)}, and was due on {human_date(one.due or 0)}",
+        remedy="when it is back: cloakfs media check-in LABEL; when nobody has it: cloakfs media lost LABEL",
+    )
+
+
+def _of_exceptions(now: float) -> Iterator[Checked]:
+    for one in exceptions.exceptions():
+        if exceptions.is_overdue(one, now):
+            yield _exception(one, Light.RED, "was to be reviewed by")
+        elif one.withdrawn is None and one.review < now + _SOON:
+            yield _exception(one, Light.AMBER, "is to be reviewed by")
+
+
+def _exception(one: DataException, light: Light, how: str) -> Checked:
+    return Checked(
+        code="exception-overdue" if light is Light.RED else "exception-soon",
+        title="exception",
+        light=light,
+        found=f"{one.id} ({printable(one.dataset)}, not encrypted) {how} {human_date(one.review)}",
+        remedy=f"if it holds on: cloakfs exception renew {one.id}; if not: cloakfs exception withdraw {one.id}",
+    )
+
+
+def _of_others() -> Iterator[Checked]:
+    """Whether what is written down of volumes can be read; there is nothing else to look at."""
+    volumes.known_volumes()
+    heartbeat.beats()
+    yield from ()
