@@ -53,7 +53,7 @@ cloakfs stick create /dev/sdb1 --if-found 'Practice Weber, phone 030 123456'""",
 @click.option("--yes", is_flag=True, help="Do not ask whether the note is right.")
 @click.option("--confirm", metavar="NAME", help="Of a DEVICE: its name, such as sdb1; erases it without asking.")
 @click.option("--name", default="STICK", show_default=True, help="Of a DEVICE: what desktops will call it.")
-@click.option("--medium", "label", metavar="LABEL", help="What you write on it, for the register (cloakfs media).")
+@click.option("--medium", "medium_label", metavar="LABEL", help='What you write on it, for "cloakfs media".')
 @volume_making.making_options
 @options.json_option
 def command(
@@ -63,7 +63,7 @@ def command(
     yes: bool,
     confirm: str | None,
     name: str,
-    label: str | None,
+    medium_label: str | None,
     wishes: Wishes,
     as_json: bool,
 ) -> ExitCode:
@@ -83,7 +83,7 @@ def command(
     else:
         preparing.check_label(name)
         device = _check_device(place)
-    registered = stick_registering.choose(label, place, device, name)
+    registered = stick_registering.choose(medium_label, place, device, name)
     plan = _plan(wishes, place, device, if_found, yes=yes, as_json=as_json)
     made = _make_in_directory(plan, place) if device is None else _make_on_device(plan, device, name, confirm)
     medium = None if registered is None else stick_registering.register(registered, made["volume_id"], place)

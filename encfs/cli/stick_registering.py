@@ -1,6 +1,6 @@
 """A new stick's line in the register of media.
 
-Owns: which label it gets, and that a stick is made also where the register cannot be written. Must not know: how a stick
+Owns: which label it gets; a stick is made also where the register cannot be written. Must not know: how a stick
 is made.
 """
 

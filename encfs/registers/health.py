@@ -37,7 +37,9 @@ def _told(look: Callable[[], Iterator[Checked]]) -> list[Checked]:
     except RegisterError as exc:
         found, remedy = str(exc), exc.hint
     except (OSError, RuntimeError) as exc:
-        found, remedy = f"it cannot be read: {exc}", "see whether the disk of the system is full or read-only"
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
+        found = f"what this computer has written down of volumes and media cannot be read: {why}"
+        remedy = "see whether the disk of the system is full or read-only, and who owns the state directory"
     return [Checked(code="register", title="register", light=Light.RED, found=found, remedy=remedy)]
 
 

@@ -212,7 +212,7 @@ def _kept(sessions: Sequence[Session], boot: str, now: int) -> list[Session]:
         for one in latest
     ]
     ended = [
-        max(some, key=lambda one: (one is own, one.at))
+        max(some, key=lambda one: (one is own, one.at, one.since))
         for use in Use
         if (some := [one for one in judged if one.state is State.LOCKED and one.use is use])
     ]
@@ -222,9 +222,9 @@ def _kept(sessions: Sequence[Session], boot: str, now: int) -> list[Session]:
 def _of_all(sessions: Iterable[Session]) -> Session:
     """The one that says how the volume is: an open one, of these a mount, else the latest."""
 
-    def weight(one: Session) -> tuple[bool, bool, int]:
+    def weight(one: Session) -> tuple[bool, bool, int, int]:
         is_open = one.state is State.OPEN
-        return is_open, is_open and one.use is Use.MOUNT, one.at
+        return is_open, is_open and one.use is Use.MOUNT, one.at, one.since
 
     return max(sessions, key=weight)
 

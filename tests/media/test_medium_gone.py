@@ -14,6 +14,7 @@ import pytest
 
 from encfs.cli import control
 from encfs.errors import ExitCode, MediumGoneError
+from encfs.registers import heartbeat
 from tests.media.conftest import Maker
 from tests.media.pulling import NAME, check_back, fill, is_gone, lock_gone, lose, status, tell_removal
 from tests.support import media
@@ -50,6 +51,13 @@ REQUESTS: dict[str, Callable[[Held], object]] = {
     "attribute": lambda at: os.setxattr(at.top / f"{NAME} 1", "user.new", b"value"),
     "statfs": lambda at: os.statvfs(at.top),
 }
+
+
+def beat(volume: MountedVolume) -> tuple[str, str]:
+    """How this host has last seen the volume, and why."""
+    found = heartbeat.beat_of(volume.volume_id)
+    assert found is not None
+    return found.state, found.reason
 
 
 def check_dead(volume: MountedVolume, fd: int) -> None:
@@ -110,11 +118,14 @@ def test_pulled_out_of_an_idle_mount(make: Maker) -> None:
     lower.disk.fails()
     tell_removal()
     wait_for(lambda: is_gone(volume), "the daemon notices that the medium is gone")
+    # FORMAT.md section 17: the keys went now, however long the mount point still stands there.
+    wait_for(lambda: beat(volume) == ("locked", "medium-gone"), "the heartbeat says so")
     assert error_of(lambda: (volume.path / "letter").write_text("plain")) == "EIO"
     lock_gone(volume)
     lower.disk.works()
     media.take_out(lower)
     media.insert(lower)
+    assert beat(volume) == ("locked", "medium-gone")
     locked = json.loads(cloakfs("status", str(volume.lower), "--quick", "--json").stdout)["volumes"][0]
     assert locked["last_lock"]["reason"] == "medium-gone"
     check_back(volume, saved)

@@ -82,7 +82,8 @@ class MountedVolume:
         self.secret_file.write_bytes(SECRET)
         self.path.mkdir()
         with _argon2id_once():
-            Volume.create(os.fsencode(self.lower), secret=SECRET, cell_size=cell_size)
+            config = Volume.create(os.fsencode(self.lower), secret=SECRET, cell_size=cell_size)
+        self.volume_id = config.volume_id.hex()
         self.pid = 0
 
     def mount(self, *more: str) -> None:
