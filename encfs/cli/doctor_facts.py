@@ -16,7 +16,7 @@ from typing import Final
 
 from encfs.cli import media, mounts, targets
 from encfs.doctor.host_facts import Library
-from encfs.doctor.near import search
+from encfs.doctor.near import Search, search
 from encfs.doctor.unattended import Given, unattended
 from encfs.doctor.volume_checks import Room, VolumeFacts
 from encfs.errors import ConfigError, NotAVolumeError, RegisterError
@@ -118,7 +118,7 @@ def volume_facts(target: targets.Target, config: Config) -> VolumeFacts:
         config=config,
         damaged_copies=damaged,
         room=_room(path),
-        near=search(_places_near(path), os.stat(path).st_dev, mounts=_mount_points()),
+        near=secrets_near(path),
         unattended=list(_given(target.volume)),
         verified_at=None if last is None else last.at,
         wrong=0 if last is None else last.wrong,
@@ -137,6 +137,11 @@ def _room(path: bytes) -> Room | None:
         files_free=disk.f_favail if disk.f_files else None,
         is_read_only=bool(disk.f_flag & os.ST_RDONLY),
     )
+
+
+def secrets_near(path: bytes) -> Search:
+    """What lies on the medium of a volume and looks like a key."""
+    return search(_places_near(path), os.stat(path).st_dev, mounts=_mount_points())
 
 
 def _places_near(path: bytes) -> Iterator[bytes]:

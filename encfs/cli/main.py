@@ -44,6 +44,7 @@ _COMMANDS: Final = {
     "verify": "Read and authenticate everything; repair what is wrong, if asked to.",
     "rescue": "Copy what is good of a damaged file.",
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
+    "destroy": "Destroy the keys of a volume for good, with a certificate.",
     "audit": "Show and prove what was done with volumes on this computer.",
     "media": "Keep a register of sticks and disks: who has which, and which is lost.",
     "exception": "Keep a register of data that is not encrypted, and until when that holds.",

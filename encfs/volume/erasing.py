@@ -12,7 +12,8 @@ last, so whatever is left can be found by what the last one says, or lies under 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EROFS
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing import Final, Self
 from encfs.core import config as core_config
 from encfs.crypto import rng
 from encfs.crypto.suite import CLOAKFS_1
-from encfs.errors import ConfigError, LowerIOError, NotAVolumeError, ReadOnlyError, VolumeInUseError
+from encfs.errors import ConfigError, LowerIOError, NotAVolumeError, ReadOnlyError, UsageError, VolumeInUseError
 from encfs.format.config import Config
 from encfs.format.limits import FRAME_SIZE, LOCK_NAME, RECORD_NAME, SESSIONS_NAME
 from encfs.store.atomic import sync_directory
@@ -34,6 +35,7 @@ from encfs.volume.key_copies import (
     OpenDirectory,
     Progress,
     Survey,
+    holds_keys,
     survey,
     volume_id_in,
 )
@@ -48,7 +50,7 @@ class Erased:
     """What was done, and proved by reading the medium again.
 
     Attributes:
-        copies: how many files with keys were overwritten and removed.
+        copies: how many files with keys were overwritten and removed in this run.
         overwritten: bytes of them.
         left: what lies in the directory now.
     """
@@ -65,7 +67,8 @@ class Eraser:
 
     Args:
         path: the volume directory.
-        known: its id, where an earlier run has noted it: then both copies of the config may be gone.
+        known: its id, where an earlier run has noted it.
+        resumed: an earlier run was broken off: both copies of the config may be gone.
         store: another backing store (tests).
 
     Attributes:
@@ -78,12 +81,14 @@ class Eraser:
         OSError.
     """
 
-    def __init__(self, path: bytes, *, known: VolumeId | None = None, store: Store | None = None) -> None:
+    def __init__(
+        self, path: bytes, *, known: VolumeId | None = None, resumed: bool = False, store: Store | None = None
+    ) -> None:
         self._opener, self._root_fd = open_root(path)
         self._store = store or self._opener
         self._lock_fd = -1
         try:
-            raws = self._read_copies(may_be_gone=known is not None)
+            raws = self._read_copies(may_be_gone=resumed or known is not None)
             self._lock()
         except BaseException:
             self._opener.close(self._root_fd)
@@ -177,6 +182,33 @@ class Eraser:
             with OpenDirectory(self._store, self._root_fd, parts) as dirfd:
                 self._store.close(self._store.open_writable(dirfd, name))
 
+    def require_copy(self, path: bytes) -> int:
+        """The size of a file elsewhere, if it holds keys of this volume and can be written to.
+
+        Raises:
+            UsageError: it holds none, as far as can be told.
+            OSError.
+        """
+        with _beside(path) as (store, dirfd, name):
+            fd = store.open(dirfd, name, os.O_RDONLY)
+            try:
+                size = store.fstat(fd).st_size
+                if not holds_keys(store, fd, size, self._marks):
+                    raise UsageError("there is no key of this volume in it", hint="Nothing was changed.")
+            finally:
+                store.close(fd)
+            store.close(store.open_writable(dirfd, name))
+            return size
+
+    @staticmethod
+    def erase_elsewhere(path: bytes) -> int:
+        """Overwrite and remove a file that :meth:`require_copy` has found; its bytes. Raises as :meth:`erase`."""
+        with _beside(path) as (store, dirfd, name):
+            size = overwrite(store, dirfd, name)
+            store.unlink(dirfd, name)
+            sync_directory(store, dirfd)
+            return size
+
     def erase(self, copies: Sequence[KeyCopy], progress: Progress = lambda _: None) -> Erased:
         """Overwrite and remove them in this order, which is that of :meth:`survey`, and look whether any is left.
 
@@ -210,6 +242,16 @@ class Eraser:
         except NotAVolumeError:
             return
         raise LowerIOError("the config of the volume is there still", hint="Run the same command again.")
+
+
+@contextmanager
+def _beside(path: bytes) -> Iterator[tuple[Store, int, bytes]]:
+    """The directory of a file, and the file's name in it."""
+    store, fd = open_root(os.path.dirname(path) or b".")
+    try:
+        yield store, fd, os.path.basename(path)
+    finally:
+        store.close(fd)
 
 
 def identity_in(store: Store, root_fd: int) -> bytes:

@@ -27,7 +27,8 @@ CONFIG_FILE_MAX: Final = CONFIG_MAX + 1024
 SEARCHED_MAX: Final = 64 << 20
 """Foreign files that are longer are counted, and not searched."""
 _CHUNK: Final = 1 << 20
-_SEALED: Final = re.compile(rb"CLK[FDSM]\x01")
+SEALED: Final = re.compile(rb"CLK[FDSM]\x01")
+"""How a sealed file begins (FORMAT.md sections 6 and 12)."""
 _FIRST_LINE: Final = b"cloakfs-volume "
 _ID_FIELD: Final = re.compile(rb'"volume_id":"([A-Za-z0-9_-]{22})"')
 # A page of 4096 bytes that is all that is left of a config holds some of these, wherever it begins.
@@ -200,12 +201,12 @@ def _look_at_file(store: Store, dirfd: int, parts: tuple[bytes, ...], size: int,
     fd = store.open(dirfd, parts[-1], os.O_RDONLY)
     try:
         head = store.pread(fd, len(_FIRST_LINE), 0)
-        if _SEALED.match(head):
+        if SEALED.match(head):
             found.sealed += 1
             found.sealed_bytes += size
             return
         unfinished = len(parts) == 1 and path.startswith(TEMP_PREFIX)
-        if unfinished or _holds(store, fd, size, marks):
+        if unfinished or holds_keys(store, fd, size, marks):
             config = unfinished or (head == _FIRST_LINE and size <= CONFIG_FILE_MAX)
             found.copies.append(KeyCopy(path, size, config=config))
             return
@@ -215,7 +216,8 @@ def _look_at_file(store: Store, dirfd: int, parts: tuple[bytes, ...], size: int,
         store.close(fd)
 
 
-def _holds(store: Store, fd: int, size: int, marks: Marks) -> bool:
+def holds_keys(store: Store, fd: int, size: int, marks: Marks) -> bool:
+    """Whether the config or a piece of it is in an open file. Raises: OSError."""
     at, tail = 0, b""
     while at < min(size, SEARCHED_MAX):
         piece = store.pread(fd, _CHUNK, at)

@@ -1,0 +1,83 @@
+"""The register of destructions: what was begun is gone on with, and what was done is certified again.
+
+Owns: its entries (FORMAT.md section 17), and how a directory is known again. Must not know: how keys are destroyed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from encfs.registers.ledger import Entry, Ledger
+from encfs.stick import layout
+from encfs.units import VolumeId
+from encfs.volume.erasing import identity_of
+from encfs.wording import printable
+
+REGISTER: Final = "destructions"
+BEGUN: Final = "begun"
+DONE: Final = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A destruction that this host has begun.
+
+    Attributes:
+        begun: what was registered then.
+        at: when, seconds since 1970.
+        done: the body of its certificate, once it was done.
+        done_at: when that was.
+    """
+
+    begun: Mapping[str, Any]
+    at: int
+    done: Mapping[str, Any] | None = None
+    done_at: int = 0
+
+    @property
+    def volume_id(self) -> VolumeId | None:
+        """None where it could not be read then."""
+        text = self.begun["volume"]["id"]
+        return None if text is None else VolumeId(bytes.fromhex(text))
+
+
+def register() -> Ledger:
+    """The register itself."""
+    return Ledger(REGISTER)
+
+
+def earlier(path: str, volume_id: VolumeId | None) -> Earlier | None:
+    """A destruction in this directory that is to be gone on with, or, where no config is left, one that was done.
+
+    The directory is known by its root record, wherever it lies now, and where that is gone by its path.
+
+    Args:
+        path: the directory, which may be gone too.
+        volume_id: what its config says, None if that cannot be read or is not there.
+
+    Raises:
+        RegisterError, OSError, RuntimeError.
+    """
+    try:
+        identity = identity_of(os.fsencode(path)).hex()
+    except OSError:
+        identity = ""
+    found: Earlier | None = None
+    shown = printable(path)
+    for entry in register().entries():
+        if (identity and entry.data["identity"] == identity) or entry.data["volume"]["path"] == shown:
+            found = _follow(found, entry)
+    if found is None or (volume_id is not None and found.volume_id != volume_id):
+        return None
+    if found.done is not None and layout.holds_volume(path):
+        return None  # A copy of it, or another volume, lies there now.
+    return found
+
+
+def _follow(before: Earlier | None, entry: Entry) -> Earlier:
+    if entry.kind == DONE and before is not None:
+        return Earlier(before.begun, before.at, entry.data, entry.at)
+    return Earlier(entry.data, entry.at)
