@@ -106,6 +106,10 @@ class MetadataKeys:
         """K_xattr(id): the attribute id of a file, the dir id of a directory."""
         return self._expand(self._key, _XATTR + object_id)
 
+    def handover_key(self, handover_id: bytes) -> bytes:
+        """K_handover(id): what a receipt says of the contents is under it (FORMAT.md section 17)."""
+        return self._expand(self._key, Label.HANDOVER + handover_id)
+
 
 class KeyRing:
     """The keys of an unlocked volume: those of its metadata, and one ``EpochKeys`` for each epoch.

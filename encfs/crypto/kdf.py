@@ -46,6 +46,7 @@ class Label(bytes, Enum):
     XATTR = b"cloakfs/1 xattr"
     FRESHNESS = b"cloakfs/1 freshness"
     CHECKPOINT = b"cloakfs/1 checkpoint"
+    HANDOVER = b"cloakfs/1 handover"
     PKCS11 = b"cloakfs/1 pkcs11"
     AUDIT_NEXT = b"cloakfs/1 audit next"
     AUDIT_MAC = b"cloakfs/1 audit mac"

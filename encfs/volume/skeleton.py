@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from errno import EEXIST
 
@@ -145,6 +146,26 @@ def create_volume(
     path: bytes, *, secret: bytes, kdf: Kdf | None, label: str, recovery_key: bytes | None, cell_size: int
 ) -> Config:
     """See :meth:`encfs.volume.volume.Volume.create`."""
+    slots = [
+        NewSlot(kind=SlotKind.PASSPHRASE, label=label, kdf=kdf or minimal_kdf(), secret=SlotSecret(passphrase=secret))
+    ]
+    if recovery_key is not None:
+        secret_key = SlotSecret(key=recovery_key)
+        slots.append(NewSlot(kind=SlotKind.RECOVERY, label="recovery key", kdf=Kdf(alg=KdfAlg.NONE), secret=secret_key))
+    return create_with_slots(path, slots, cell_size=cell_size).config
+
+
+def create_with_slots(path: bytes, slots: Sequence[NewSlot], *, cell_size: int) -> core_config.UnlockedConfig:
+    """A volume that these slots open, in an empty or missing directory; nothing is left behind if that fails.
+
+    Returns:
+        Its config and keys, for whoever goes on with it (:meth:`~encfs.volume.volume.Volume.unlock_with_root_key`).
+
+    Raises:
+        NotEmptyError: the directory holds something.
+        FormatError: the cell size is unknown.
+        OSError: the lower error.
+    """
     made = _make_directory(path)
     store, root_fd = open_root(path)
     written: list[bytes] = []
@@ -153,7 +174,7 @@ def create_volume(
             raise NotEmptyError(
                 "the directory is not empty", hint="Choose a new directory; a volume is made only in an empty one."
             )
-        unlocked = _new_config(secret, kdf or minimal_kdf(), label, recovery_key, cell_size)
+        unlocked = _new_config(slots, cell_size)
         _write_skeleton(store, root_fd, unlocked, written)
     except BaseException:
         _remove_skeleton(store, root_fd, written)
@@ -162,7 +183,7 @@ def create_volume(
         raise
     finally:
         store.close(root_fd)
-    return unlocked.config
+    return unlocked
 
 
 def _make_directory(path: bytes) -> bool:
@@ -175,25 +196,12 @@ def _make_directory(path: bytes) -> bool:
     return True
 
 
-def _new_config(
-    secret: bytes, kdf: Kdf, label: str, recovery_key: bytes | None, cell_size: int
-) -> core_config.UnlockedConfig:
+def _new_config(slots: Sequence[NewSlot], cell_size: int) -> core_config.UnlockedConfig:
     suite = suite_named(SUITE_NAME)
     created = int(time.time())
-    fresh = core_config.new_config(suite, created=created, cell_size=cell_size)
-    made = add_slot(
-        fresh,
-        NewSlot(kind=SlotKind.PASSPHRASE, label=label, kdf=kdf, secret=SlotSecret(passphrase=secret)),
-        created=created,
-    )
-    if recovery_key is not None:
-        recovery = NewSlot(
-            kind=SlotKind.RECOVERY,
-            label="recovery key",
-            kdf=Kdf(alg=KdfAlg.NONE),
-            secret=SlotSecret(key=recovery_key),
-        )
-        made = add_slot(made, recovery, created=created)
+    made = core_config.new_config(suite, created=created, cell_size=cell_size)
+    for slot in slots:
+        made = add_slot(made, slot, created=created)
     return replace(made, config=replace(made.config, seq=1))
 
 
