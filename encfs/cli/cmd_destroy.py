@@ -31,15 +31,16 @@ from encfs.cli import (
 )
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.errors import ConfigError, ExitCode, UsageError, VolumeInUseError
-from encfs.evidence import certificate, destructions, key_holders
+from encfs.evidence import certificate, certificate_report, destructions, key_holders
 from encfs.evidence.certificate import People, Verification
 from encfs.evidence.destructions import Earlier
 from encfs.format.audit import NO_VOLUME
+from encfs.sheets import parts
 from encfs.stick import layout
 from encfs.stick.storage import storage_of
 from encfs.units import VolumeId
 from encfs.volume import read_config
-from encfs.volume.erasing import Erased, Eraser
+from encfs.volume.erasing import Eraser
 from encfs.volume.key_copies import KeyCopy, Survey
 from encfs.volume.told import about
 
@@ -151,6 +152,8 @@ def _check_files(wishes: _Wishes, volume: str) -> None:
                 f"{output.printable(parent)}: nothing can be written there",
                 hint="Choose another place for the certificate.",
             )
+    if wishes.pdf is not None:
+        parts.check()
 
 
 def _place_of(path: str) -> str:
@@ -181,12 +184,11 @@ def _destroy(wishes: _Wishes, path: str, earlier: Earlier | None) -> Mapping[str
     with eraser:
         found = _survey(eraser, "Looking for copies of the keys")
         loose = _check_copies(wishes, path, eraser, found, resumed=earlier is not None)
-        before = earlier.begun if earlier is not None else _before(wishes, path, eraser)
-        destroy_telling.show(path, found, loose, before, quiet=wishes.as_json)
+        before = earlier.begun if earlier is not None else _before(wishes, path, eraser, found, loose)
+        destroy_telling.show(path, found, list(loose), before, quiet=wishes.as_json)
         _confirm(wishes, path)
-        return _erase(
-            eraser, found.copies, loose, before, Verification(opened_with=opened_with, elsewhere=len(loose)), earlier
-        )
+        verified = Verification(opened_with=opened_with, resumed=earlier is not None)
+        return _erase(_Work(path, eraser, found.copies, list(loose), before, verified, earlier))
 
 
 def _prove_opens(path: str, secret: SecretOptions) -> str:
@@ -205,8 +207,8 @@ def _survey(eraser: Eraser, text: str) -> Survey:
         return eraser.survey(looked_at)
 
 
-def _check_copies(wishes: _Wishes, path: str, eraser: Eraser, found: Survey, *, resumed: bool) -> list[str]:
-    """The files elsewhere that go too.
+def _check_copies(wishes: _Wishes, path: str, eraser: Eraser, found: Survey, *, resumed: bool) -> dict[str, int]:
+    """The files elsewhere that go too, with their sizes.
 
     Raises:
         UsageError: a file that is more than a copy of the keys was not named; or one that was holds no key.
@@ -225,18 +227,19 @@ def _check_copies(wishes: _Wishes, path: str, eraser: Eraser, found: Survey, *, 
     loose = sorted(named - inside.keys())
     if resumed:
         loose = [place for place in loose if os.path.lexists(place)]
+    sizes = {}
     for place in loose:
         if not os.path.isfile(place):
             raise UsageError(f"{output.printable(place)}: there is no such file", hint="Nothing was changed.")
         with about(place):
-            eraser.require_copy(os.fsencode(place))
-    return loose
+            sizes[place] = eraser.require_copy(os.fsencode(place))
+    return sizes
 
 
-def _before(wishes: _Wishes, path: str, eraser: Eraser) -> Mapping[str, Any]:
+def _before(wishes: _Wishes, path: str, eraser: Eraser, found: Survey, loose: Mapping[str, int]) -> Mapping[str, Any]:
     slots = () if eraser.config is None else eraser.config.slots
     holders = [
-        *key_holders.elsewhere(eraser.volume_id or NO_VOLUME, path, ()),
+        *key_holders.elsewhere(eraser.volume_id or NO_VOLUME, path, wishes.people.label),
         *key_holders.of_slots(slots),
         *key_holders.near(doctor_facts.secrets_near(os.fsencode(path))),
     ]
@@ -245,6 +248,8 @@ def _before(wishes: _Wishes, path: str, eraser: Eraser) -> Mapping[str, Any]:
         config=eraser.config,
         path=path,
         identity=eraser.identity(),
+        copies=len(found.copies) + len(loose),
+        size=sum(copy.size for copy in found.copies) + sum(loose.values()),
         storage=storage_of(path),
         holders=holders,
         people=wishes.people,
@@ -267,27 +272,33 @@ def _confirm(wishes: _Wishes, path: str) -> None:
 # -- doing it ------------------------------------------------------------------------------------------------------
 
 
-def _erase(
-    eraser: Eraser,
-    copies: Sequence[KeyCopy],
-    loose: Sequence[str],
-    before: Mapping[str, Any],
-    verified: Verification,
-    earlier: Earlier | None,
-) -> Mapping[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be done, once all was asked."""
+
+    path: str
+    eraser: Eraser
+    copies: Sequence[KeyCopy]
+    loose: Sequence[str]
+    before: Mapping[str, Any]
+    verified: Verification
+    earlier: Earlier | None
+
+
+def _erase(work: _Work) -> Mapping[str, Any]:
     """What cannot be recorded is not done: in the audit log and in the register first, then on the medium."""
-    volume_id = eraser.volume_id or NO_VOLUME
-    detail = {"copies": len(copies) + len(loose), "resumed": int(earlier is not None)}
+    volume_id = work.eraser.volume_id or NO_VOLUME
+    detail = {"copies": len(work.copies) + len(work.loose), "resumed": int(work.earlier is not None)}
     with HostJournal().recorded("volume.destroy", volume_id, slot=b"", changed="", detail=detail):
-        if earlier is None:
-            destructions.register().append(destructions.BEGUN, before, volume_id=volume_id)
-        started = int(time.time()) if earlier is None else earlier.at
+        if work.earlier is None:
+            destructions.register().append(destructions.BEGUN, work.before, volume_id=volume_id)
+        started = int(time.time()) if work.earlier is None else work.earlier.at
         with progress.activity("Destroying the keys"):
-            elsewhere = sum(eraser.erase_elsewhere(os.fsencode(place)) for place in loose)
-            erased = eraser.erase(copies)
-        erased = Erased(erased.copies, erased.overwritten + elsewhere, erased.left)
-        body = certificate.body(before, started, erased, verified)
-        destructions.register().append(destructions.DONE, body, volume_id=volume_id)
+            for place in work.loose:
+                work.eraser.erase_elsewhere(os.fsencode(place))
+            left = work.eraser.erase(work.copies).left
+        body = certificate.body(work.before, started, left, work.verified)
+        destructions.note(body, volume_id, work.path)
     return body
 
 
@@ -296,6 +307,8 @@ def _hand_out(wishes: _Wishes, path: str, body: Mapping[str, Any], done_at: int)
     signed = certificate.sign(body, done_at)
     if wishes.certificate is not None:
         secret_files.write_new(wishes.certificate, signed)
+    if wishes.pdf is not None:
+        secret_files.write_new(wishes.pdf, certificate_report.pdf(signed))
     removed = destroy_telling.remove(path) if wishes.remove_data else None
     if wishes.as_json:
         output.print_json(

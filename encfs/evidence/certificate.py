@@ -23,7 +23,7 @@ from encfs.evidence.key_holders import KeyHolder
 from encfs.format.config import Config
 from encfs.stick.storage import Storage
 from encfs.units import VolumeId
-from encfs.volume.erasing import Erased
+from encfs.volume.key_copies import Survey
 from encfs.wording import plural, printable
 
 KIND: Final = "destruction"
@@ -51,11 +51,11 @@ class Verification:
 
     Attributes:
         opened_with: the slot that opened the volume before, as a proof; empty where nobody gave a secret.
-        elsewhere: files elsewhere that held keys and were overwritten too.
+        resumed: an earlier run was broken off, and this one has finished it.
     """
 
     opened_with: str = ""
-    elsewhere: int = 0
+    resumed: bool = False
 
 
 def begun(
@@ -64,6 +64,8 @@ def begun(
     config: Config | None,
     path: str,
     identity: bytes,
+    copies: int,
+    size: int,
     storage: Storage,
     holders: Sequence[KeyHolder],
     people: People,
@@ -72,6 +74,8 @@ def begun(
     return {
         "volume": _volume(volume_id, config, path),
         "identity": identity.hex(),
+        "copies": copies,
+        "bytes": size,
         "medium": _medium(storage, people.label),
         "holders": [one.as_dict() for one in holders],
         "people": {
@@ -121,10 +125,16 @@ def _medium(storage: Storage, label: str) -> dict[str, Any]:
     }
 
 
-def body(before: Mapping[str, Any], started: int, erased: Erased, verified: Verification) -> dict[str, Any]:
-    """The body of the certificate; ``before``: what :func:`begun` gave."""
-    conditions = _conditions(before, erased)
-    left = erased.left
+def body(before: Mapping[str, Any], started: int, left: Survey, verified: Verification) -> dict[str, Any]:
+    """The body of the certificate.
+
+    Args:
+        before: what :func:`begun` gave.
+        started: when, seconds since 1970.
+        left: what lies in the directory now.
+        verified: what was looked at.
+    """
+    conditions = _conditions(before, left)
     return {
         **{name: before[name] for name in ("volume", "medium", "holders", "people")},
         "identity": before["identity"],
@@ -140,9 +150,10 @@ def body(before: Mapping[str, Any], started: int, erased: Erased, verified: Veri
         "verification": {
             "method": "full: every copy was read back from the medium after it was overwritten, and the whole directory"
             " was searched for others",
-            "copies": erased.copies + verified.elsewhere,
-            "bytes": erased.overwritten,
+            "copies": before["copies"],
+            "bytes": before["bytes"],
             "copies_left": len(left.copies),
+            "resumed": verified.resumed,
             "opened_before_with": verified.opened_with,
             "opens_now": "nothing: there is no config, which every slot is in",
         },
@@ -160,10 +171,10 @@ def _is_purge(conditions: Sequence[Mapping[str, Any]]) -> bool:
     return all(one["holds"] or (one["holds"] is None and one["code"] == _SIGNED_FOR) for one in conditions)
 
 
-def _conditions(before: Mapping[str, Any], erased: Erased) -> list[dict[str, Any]]:
+def _conditions(before: Mapping[str, Any], left: Survey) -> list[dict[str, Any]]:
     """Of a purge by cryptographic erase. ``holds`` is null where only people can know."""
     written, suite = before["volume"]["config_written"], before["volume"]["suite"]
-    left, survives = erased.left, str(before["medium"]["survives"])
+    survives = str(before["medium"]["survives"])
     copies = [one for one in before["holders"] if one["kind"] == "copy"]
     return [
         _condition(

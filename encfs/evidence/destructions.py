@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from encfs.registers import media, volumes
 from encfs.registers.ledger import Entry, Ledger
 from encfs.stick import layout
 from encfs.units import VolumeId
@@ -47,6 +48,29 @@ class Earlier:
 def register() -> Ledger:
     """The register itself."""
     return Ledger(REGISTER)
+
+
+def note(body: Mapping[str, Any], volume_id: VolumeId, path: str) -> None:
+    """It is done. The last entry is made last, so what a crash leaves out is made up for by the next run.
+
+    Args:
+        body: of the certificate.
+        volume_id: of the volume, or 16 zero bytes where nothing tells it.
+        path: its directory.
+
+    Raises:
+        RegisterError, AuditError, FormatError, OSError, RuntimeError.
+    """
+    text, label = volume_id.hex(), str(body["medium"]["label"]).casefold()
+    if any(volume_id):
+        known = volumes.known_volume(text)
+        if known is None or known.destroyed is None:
+            volumes.note_destroyed(text, path)
+        for one in media.media_of(text):
+            if one.label.casefold() == label and one.state is not media.MediumState.DESTROYED:
+                left = [each for each in one.volumes if each != text]
+                media.set_content(one.label, serial=one.serial, filesystem=one.filesystem, volumes=left)
+    register().append(DONE, body, volume_id=volume_id)
 
 
 def earlier(path: str, volume_id: VolumeId | None) -> Earlier | None:

@@ -17,6 +17,8 @@ from typing import Any, Final
 from encfs.doctor.near import Search
 from encfs.format.slots import Slot, SlotKind, decode_share_set
 from encfs.host.locks import last_lock
+from encfs.registers.media import MediumState, media_of
+from encfs.registers.volumes import known_volume
 from encfs.units import VolumeId
 from encfs.wording import printable
 
@@ -110,14 +112,30 @@ def near(found: Search) -> Iterator[KeyHolder]:
         )
 
 
-def elsewhere(volume_id: VolumeId, path: str, known_paths: Iterable[str]) -> Iterator[KeyHolder]:
-    """Copies of the volume at other places that this host remembers, then the backups that nobody here knows of."""
-    lock = last_lock(volume_id)
-    places = [*known_paths, *([] if lock is None else [lock.volume])]
+def elsewhere(volume_id: VolumeId, path: str, label: str) -> Iterator[KeyHolder]:
+    """Copies of the volume that this host remembers, then the backups that nobody here knows of.
+
+    Args:
+        volume_id: of the volume.
+        path: the directory whose keys are destroyed.
+        label: of the medium that this is on, as its owner calls it; may be empty.
+
+    Raises:
+        RegisterError, OSError, RuntimeError.
+    """
+    known, lock = known_volume(volume_id.hex()), last_lock(volume_id)
+    places = {*(known.paths if known else ()), *([] if lock is None else [lock.volume])}
     for place in sorted({os.path.realpath(one) for one in places} - {os.path.realpath(path)}):
         yield KeyHolder(
             Holder.COPY,
             f"{printable(place)}: this computer has used the volume there",
             "If it is there still, or on a medium that lies elsewhere, destroy it too: cloakfs destroy",
         )
+    for medium in media_of(volume_id.hex()):
+        if medium.label.casefold() != label.casefold() and medium.state is not MediumState.DESTROYED:
+            yield KeyHolder(
+                Holder.COPY,
+                f"the medium {printable(medium.label)}, which the register has as {medium.state}",
+                "If the volume was copied onto it, destroy it there too: cloakfs destroy",
+            )
     yield _BACKUPS

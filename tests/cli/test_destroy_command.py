@@ -8,12 +8,15 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pypdfium2
 import pytest
 
 from encfs.audit.home import host_signer
 from encfs.core.documents import Document, open_document
 from encfs.errors import ExitCode
 from encfs.evidence import destructions
+from encfs.format import base64url
+from encfs.registers import media, volumes
 from encfs.stick import layout
 from encfs.volume import Volume
 from tests.cli.test_audit_command import recorded
@@ -71,7 +74,7 @@ def test_its_history_stays(volume: Made) -> None:
     fast = ("--recovery-file", str(volume.recovery_file))
     run("cat", volume.path, "empty", *fast)
     run("destroy", volume.path, *CONFIRMED)
-    records = recorded()
+    records = [one for one in recorded() if one["action"] != "register.volumes"]
     assert [(one["action"], one["outcome"], one["object"]) for one in records] == [
         ("volume.unlock", "done", None),
         ("volume.cat", "done", None),
@@ -82,6 +85,45 @@ def test_its_history_stays(volume: Made) -> None:
     ]
     assert len({one["volume_id"] for one in records}) == 1
     assert run("audit", "verify").code == 0
+
+
+def test_the_registers_know(volume: Made) -> None:
+    """The volume is destroyed, and not on its medium any more; other media that had it are told as copies."""
+    volume_id = json.loads(configs(volume)[0].splitlines()[1])["volume_id"]
+    hexadecimal = base64url.decode(volume_id.encode()).hex()
+    media.add("Stick 7", serial="S7", volumes=["00" * 16, hexadecimal])
+    media.add("Stick 8", volumes=[hexadecimal])
+    done = run("destroy", volume.path, *CONFIRMED, "--label", "stick 7", "--json").json["body"]
+    copies = [one["what"] for one in done["holders"] if one["kind"] == "copy"]
+    assert (len(copies), "Stick 8" in copies[0]) == (1, True)
+    assert done["sanitization"]["method"] == "not claimed"
+    assert [media.medium(label).volumes for label in ("Stick 7", "Stick 8")] == [("00" * 16,), (hexadecimal,)]
+    assert media.medium("Stick 7").serial == "S7"
+    known = volumes.known_volume(hexadecimal)
+    assert known is not None
+    assert known.destroyed is not None
+
+
+def test_a_certificate_to_sign(volume: Made, tmp_path: Path) -> None:
+    """The pages have every field of SP 800-88 and lines for two people; the signed certificate is inside."""
+    pdf, out = tmp_path / "c.pdf", tmp_path / "c.json"
+    options = ("--by", "Dr. Weber", "--witness", "A. Schmidt", "--destination", "recycled", "--label", "stick 7")
+    assert run("destroy", volume.path, *CONFIRMED, *options, "--pdf", pdf, "--certificate", out).code == 0
+    document = pypdfium2.PdfDocument(pdf)
+    try:
+        words = " ".join(" ".join(page.get_textpage().get_text_bounded() for page in document).split())
+        assert bytes(document.get_attachment(0).get_data()) == out.read_bytes()
+    finally:
+        document.close()
+    for wanted in (
+        *("Manufacturer", "Model", "Serial number", "Media type", "Source computer", "Medium, your label stick 7"),
+        *("Standard NIST SP 800-88", "Method", "Technique Cryptographic erase", "Tool cloakfs", "Verification full"),
+        *("Position", "Location", "Telephone", "Signature", "Performed by", "Verified by: A. Schmidt", "Dr. Weber"),
+        *("Destination of the medium recycled", "This is not legal advice.", "the recovery key 'recovery key'"),
+        host_signer().public.fingerprint(),
+    ):
+        assert wanted in words, wanted
+    assert words.count("Signature") == 2
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from encfs.evidence import certificate, key_holders
 from encfs.evidence.certificate import NOT_CLAIMED, People, Verification
 from encfs.format.config import Config
 from encfs.format.slots import Kdf, KdfAlg, ShareSet, encode_share_set
+from encfs.registers.volumes import note_opened
 from encfs.stick.storage import Disk, MediaType, Storage, storage_of
 from encfs.units import VolumeId
 from encfs.volume import Volume
-from encfs.volume.erasing import Erased
 from encfs.volume.key_copies import KeyCopy, Survey
 
 PLATTER = Disk(
@@ -41,17 +41,21 @@ def body_of(
     config: Config | None, *, storage: Storage = IN_PLACE, left: Survey = CLEAN, copies: bool = False
 ) -> dict[str, Any]:
     """A certificate's body."""
-    holders = key_holders.elsewhere(VolumeId(bytes(16)), "/v", ["/media/other"] if copies else [])
+    if copies:
+        note_opened((b"v" * 16).hex(), "/media/other", 1)
+    holders = key_holders.elsewhere(VolumeId(b"v" * 16), "/v", "")
     before = certificate.begun(
         volume_id=None if config is None else config.volume_id,
         config=config,
         path="/v",
         identity=bytes(32),
+        copies=2,
+        size=8000,
         storage=storage,
         holders=list(holders),
         people=People(login="anna"),
     )
-    return certificate.body(before, 1_700_000_000, Erased(2, 8000, left), Verification())
+    return certificate.body(before, 1_700_000_000, left, Verification())
 
 
 def failing(body: dict[str, Any]) -> list[str]:
