@@ -11,19 +11,13 @@ from typing import Any, Final
 from encfs.checks import Light
 from encfs.core.documents import Document, open_document
 from encfs.evidence.certificate import KIND, NOT_CLAIMED
-from encfs.sheets.report import Block, Facts, Form, Heading, Paragraph, Report, Table, render
+from encfs.sheets.report import Block, Facts, Heading, NewPage, Paragraph, Report, Table, render
 from encfs.wording import NOT_LEGAL_ADVICE, human_date, human_size, human_time, plural
 
 ATTACHMENT: Final = "destruction.json"
 _HOLDS: Final = {True: "yes", False: "no", None: "to be signed for"}
-_WHO: Final = (
-    ("Name", 1),
-    ("Position", 1),
-    ("Date", 1),
-    ("Location", 1),
-    ("Telephone or other contact", 1),
-    ("Signature", 1),
-)
+_WHO: Final = ("Name", "Position", "Date", "Location", "Telephone or other contact", "Signature")
+_ROOM: Final = " \n \n "
 
 
 def pdf(signed: bytes) -> bytes:
@@ -40,13 +34,18 @@ def report(document: Document, signed: bytes) -> Report:
     body = document.body
     return Report(
         title="Certificate of destruction",
-        verdict="The keys of this volume are destroyed. Nothing on this medium opens it any more.",
+        verdict=_verdict(body),
         light=Light.GREEN if body["sanitization"]["method"] != NOT_CLAIMED else Light.AMBER,
         blocks=[*_what(body), *_how(body), *_conditions(body), *_holders(body), *_people(body)],
         footer=f"Signed by the key {document.signer.fingerprint()} of the computer {document.host}. {NOT_LEGAL_ADVICE}",
         made_at=document.made_at,
         attachments={ATTACHMENT: signed},
     )
+
+
+def _verdict(body: Mapping[str, Any]) -> str:
+    text = "The keys of this volume were destroyed, and no copy of them was found in its directory."
+    return text if body["sanitization"]["method"] != NOT_CLAIMED else text + " More may be needed: see the conditions."
 
 
 def _what(body: Mapping[str, Any]) -> list[Block]:
@@ -119,6 +118,7 @@ def _holders(body: Mapping[str, Any]) -> list[Block]:
 def _people(body: Mapping[str, Any]) -> list[Block]:
     people = body["people"]
     return [
+        NewPage(),
         Heading("Who"),
         Facts(
             [
@@ -132,8 +132,9 @@ def _people(body: Mapping[str, Any]) -> list[Block]:
             "I confirm that no other copy of this volume or of its keys is left, or that each was destroyed as noted"
             " above."
         ),
-        Heading("Performed by", small=True),
-        Form(_WHO),
-        Heading("Verified by" + (f": {people['witness']}" if people["witness"] else ""), small=True),
-        Form(_WHO),
+        Table(
+            ("", "Performed by", f"Verified by{': ' if people['witness'] else ''}{people['witness']}"),
+            [(name, _ROOM, _ROOM) for name in _WHO],
+            widths=(2, 3, 3),
+        ),
     ]
