@@ -45,6 +45,7 @@ _COMMANDS: Final = {
     "rescue": "Copy what is good of a damaged file.",
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
     "destroy": "Destroy the keys of a volume for good, with a certificate.",
+    "handover": "Make a verified copy of a volume for somebody else, with a receipt.",
     "audit": "Show and prove what was done with volumes on this computer.",
     "media": "Keep a register of sticks and disks: who has which, and which is lost.",
     "exception": "Keep a register of data that is not encrypted, and until when that holds.",

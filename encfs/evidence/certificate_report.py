@@ -11,13 +11,12 @@ from typing import Any, Final
 from encfs.checks import Light
 from encfs.core.documents import Document, open_document
 from encfs.evidence.certificate import KIND, NOT_CLAIMED
+from encfs.evidence.signing_lines import sign_here
 from encfs.sheets.report import Block, Facts, Heading, NewPage, Paragraph, Report, Table, render
 from encfs.wording import NOT_LEGAL_ADVICE, human_date, human_size, human_time, plural
 
 ATTACHMENT: Final = "destruction.json"
 _HOLDS: Final = {True: "yes", False: "no", None: "to be signed for"}
-_WHO: Final = ("Name", "Position", "Date", "Location", "Telephone or other contact", "Signature")
-_ROOM: Final = " \n \n "
 
 
 def pdf(signed: bytes) -> bytes:
@@ -132,9 +131,5 @@ def _people(body: Mapping[str, Any]) -> list[Block]:
             "I confirm that no other copy of this volume or of its keys is left, or that each was destroyed as noted"
             " above."
         ),
-        Table(
-            ("", "Performed by", f"Verified by{': ' if people['witness'] else ''}{people['witness']}"),
-            [(name, _ROOM, _ROOM) for name in _WHO],
-            widths=(2, 3, 3),
-        ),
+        sign_here("Performed by", "Verified by" + (f": {people['witness']}" if people["witness"] else "")),
     ]
