@@ -21,6 +21,7 @@ from encfs.audit.home import host_signer
 from encfs.core.documents import sign_document
 from encfs.evidence.key_holders import KeyHolder
 from encfs.format.config import Config
+from encfs.registers.folder import text_of
 from encfs.stick.storage import Storage
 from encfs.units import VolumeId
 from encfs.volume.key_copies import Survey
@@ -90,7 +91,7 @@ def begun(
 
 
 def _volume(volume_id: VolumeId | None, config: Config | None, path: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"id": None if volume_id is None else volume_id.hex(), "path": printable(path)}
+    told: dict[str, Any] = {"id": None if volume_id is None else volume_id.hex(), "path": text_of(path)}
     if config is None:
         return told | {"created": None, "suite": None, "cell_size": None, "config_written": None, "slots": []}
     return told | {

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from encfs.registers import media, volumes
+from encfs.registers.folder import text_of
 from encfs.registers.ledger import Entry, Ledger
 from encfs.stick import layout
 from encfs.units import VolumeId
 from encfs.volume.erasing import identity_of
-from encfs.wording import printable
 
 REGISTER: Final = "destructions"
 BEGUN: Final = "begun"
@@ -90,7 +90,7 @@ def earlier(path: str, volume_id: VolumeId | None) -> Earlier | None:
     except OSError:
         identity = ""
     found: Earlier | None = None
-    shown = printable(path)
+    shown = text_of(path)
     for entry in register().entries():
         if (identity and entry.data["identity"] == identity) or entry.data["volume"]["path"] == shown:
             found = _follow(found, entry)

@@ -23,6 +23,7 @@ from encfs.evidence.signing_lines import sign_here
 from encfs.format.canonical import Fields
 from encfs.format.config import Config
 from encfs.registers import volumes
+from encfs.registers.folder import text_of
 from encfs.registers.ledger import Ledger
 from encfs.sheets.report import Block, Facts, Heading, NewPage, Paragraph, Report, render
 from encfs.units import VolumeId
@@ -59,10 +60,10 @@ def body(
     """The body of the receipt."""
     return {
         "id": handover_id.hex(),
-        "source": {"volume_id": source.volume_id.hex(), "path": printable(source_path), "created": source.created},
+        "source": {"volume_id": source.volume_id.hex(), "path": text_of(source_path), "created": source.created},
         "copy": {
             "volume_id": done.config.volume_id.hex(),
-            "path": printable(path),
+            "path": text_of(path),
             "created": done.config.created,
             "suite": done.config.suite,
             "cell_size": done.config.cell_size,
