@@ -112,7 +112,8 @@ def copies_elsewhere(lower: LowerVolume) -> list[str]:
     folder.mkdir()
     (folder / "cloakfs.volume (1)").write_bytes(whole)
     (lower.path / "cloakfs.t.0123456789abcdef").write_bytes(whole[:5000])
-    (lower.path / "page").write_bytes(bytes(4096) + whole[4096:8192])
+    at = whole.index(b'"erk":"') + 300
+    (lower.path / "page").write_bytes(bytes(4096) + whole[at : at + 500])
     os.link(folder / "cloakfs.volume (1)", lower.path / "linked")
     with Keys(os.fsencode(lower.path), RECOVERY) as keys:  # The copies above are of an older config now.
         keys.rename(keys.config.slots[0], "Anna")
