@@ -182,6 +182,8 @@ def _destroy(wishes: _Wishes, path: str, earlier: Earlier | None) -> Mapping[str
     with about(path):
         eraser = Eraser(os.fsencode(path), known=known, resumed=earlier is not None)
     with eraser:
+        if earlier is not None and _goes_on_otherwise(eraser, earlier):
+            earlier = None
         found = _survey(eraser, "Looking for copies of the keys")
         loose = _check_copies(wishes, path, eraser, found, resumed=earlier is not None)
         before = earlier.begun if earlier is not None else _before(wishes, path, eraser, found, loose)
@@ -189,6 +191,12 @@ def _destroy(wishes: _Wishes, path: str, earlier: Earlier | None) -> Mapping[str
         _confirm(wishes, path)
         verified = Verification(opened_with=opened_with, resumed=earlier is not None)
         return _erase(_Work(path, eraser, found.copies, list(loose), before, verified, earlier))
+
+
+def _goes_on_otherwise(eraser: Eraser, earlier: Earlier) -> bool:
+    """Whether the volume was used and its keys were changed since: what was noted then is not so any more."""
+    config = eraser.config
+    return config is not None and config.seq != earlier.begun["volume"]["config_written"]
 
 
 def _prove_opens(path: str, secret: SecretOptions) -> str:

@@ -73,7 +73,7 @@ def check_place(to: bytes) -> None:
     if os.path.lexists(_unfinished(to)):
         raise NotEmptyError(
             "an earlier copy was broken off, and what it left is there still",
-            hint='Delete that folder, whose name ends in ".unfinished". It can be opened by nobody.',
+            hint='Delete that folder, whose name ends in ".unfinished", and try again.',
         )
 
 

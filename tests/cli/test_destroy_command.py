@@ -266,6 +266,17 @@ def test_killed_at_every_step(volume: Made, tmp_path: Path) -> None:
     assert number >= 9
 
 
+def test_given_up_and_used_again(volume: Made) -> None:
+    """Begun, killed, used for a while with other keys: the certificate has those, and the reason of now."""
+    assert run("destroy", volume.path, *CONFIRMED, "--reason", "first", program=("-c", _DYING, "0")).code == 77
+    fast = ("--recovery-file", str(volume.recovery_file))
+    assert run("key", "rename", volume.path, "passphrase", "Anna", *fast).code == 0
+    body = run("destroy", volume.path, *CONFIRMED, "--reason", "second", "--json").json["body"]
+    assert body["people"]["reason"] == "second"
+    assert [slot["label"] for slot in body["volume"]["slots"]] == ["Anna", "recovery key"]
+    assert (body["volume"]["config_written"], body["verification"]["resumed"]) == (2, False)
+
+
 def test_the_certificate_again(volume: Made, tmp_path: Path) -> None:
     """From the register, as often as wanted, also where the directory was moved or is gone."""
     first = run("destroy", volume.path, *CONFIRMED, "--json").json["body"]
