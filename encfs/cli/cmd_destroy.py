@@ -65,9 +65,10 @@ class _Wishes:
     "destroy",
     example="""
 cloakfs destroy /media/anna/STICK --certificate stick-7.json --pdf stick-7.pdf
-cloakfs destroy ~/old.vault --by "Dr. Weber" --reason "contract ended" --also ~/cloakfs.volume.copy""",
+cloakfs destroy ~/old.vault --by "Dr. Weber" --reason "contract ended" --also ~/cloakfs.volume.copy
+cloakfs destroy --check stick-7.json""",
 )
-@click.argument("volume")
+@click.argument("volume", required=False)
 @click.option("--certificate", metavar="FILE", help="Write the signed certificate to a new file.")
 @click.option("--pdf", metavar="FILE", help="Write it to a new PDF file too, with lines to sign on.")
 @click.option("--by", default="", metavar="NAME", help="Who does it. (Default: to be filled in by hand.)")
@@ -77,12 +78,13 @@ cloakfs destroy ~/old.vault --by "Dr. Weber" --reason "contract ended" --also ~/
 @click.option("--label", default="", metavar="TEXT", help="What you call the medium, such as its number.")
 @click.option("--also", multiple=True, metavar="FILE", help="Another file that holds the keys: destroy it too.")
 @click.option("--confirm", metavar="NAME", help="The name of the volume; destroys it without asking.")
+@click.option("--check", metavar="CERTIFICATE", help="Destroy nothing: look whether a certificate is as it was signed.")
 @click.option("--remove-data", is_flag=True, help="Delete afterwards what is left of the volume: noise, without keys.")
 @options.json_option
 @secret_options
 def command(
     *,
-    volume: str,
+    volume: str | None,
     certificate: str | None,
     pdf: str | None,
     by: str,
@@ -92,6 +94,7 @@ def command(
     label: str,
     also: tuple[str, ...],
     confirm: str | None,
+    check: str | None,
     remove_data: bool,
     as_json: bool,
     secret: SecretOptions,
@@ -106,6 +109,12 @@ def command(
     this computer: the same command writes it again. Backups, and media that lie elsewhere, are not destroyed: the list
     that is shown says what to look for.
     """
+    if check is not None:
+        if volume is not None:
+            raise UsageError("--check goes with a certificate alone", hint="Leave VOLUME out.")
+        return destroy_telling.check(check, as_json=as_json)
+    if volume is None:
+        raise UsageError("say which volume", hint="Give VOLUME, or --check CERTIFICATE.")
     login = targets.user_name(os.getuid())
     wishes = _Wishes(
         people=People(login=login, name=by, reason=reason, witness=witness, destination=destination, label=label),

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from encfs.cli import output, progress
-from encfs.evidence.certificate import NOT_CLAIMED
+from encfs.cli.secrets import read_file
+from encfs.core.documents import open_document
+from encfs.errors import ExitCode
+from encfs.evidence.certificate import KIND, NOT_CLAIMED
 from encfs.volume.clearing import clear
 from encfs.volume.key_copies import Survey
 from encfs.volume.told import about
@@ -28,6 +31,8 @@ def show(path: str, found: Survey, loose: Sequence[str], before: Mapping[str, An
         say(f"  {output.printable(name)}")
     if len(names) > _SHOWN:
         say(f"  ... and {output.plural(len(names) - _SHOWN, 'more')}")
+    if any(copy.links > 1 for copy in found.copies):
+        say("  (of one of them there is another name on this medium; what has that name is destroyed with it)")
     if not names:
         say("  none any more: an earlier run has removed them")
     say(
@@ -92,6 +97,30 @@ def _tell_rest(path: str, removed: int | None) -> None:
         )
     else:
         output.say("What was left of the volume is deleted.")
+
+
+def check(file: str, *, as_json: bool) -> ExitCode:
+    """Whether a certificate is as it was signed, and by whom.
+
+    Raises:
+        FormatError, NewerFormatError, AuthenticationError: it is not. UsageError, OSError.
+    """
+    with about(file):
+        document = open_document(read_file(file, public=True), KIND)
+    signer, body = document.signer.fingerprint(), document.body
+    if as_json:
+        output.print_json({"made_at": document.made_at, "host": document.host, "signer": signer, "body": dict(body)})
+        return ExitCode.OK
+    output.say("The certificate is as it was signed.")
+    output.print_table(
+        [
+            ("signed by", f"{signer}, on the computer {output.printable(document.host)}"),
+            ("on", output.human_time(document.made_at)),
+            ("volume", output.printable(str(body["volume"]["id"]))),
+            ("method", str(body["sanitization"]["method"])),
+        ]
+    )
+    return ExitCode.OK
 
 
 def remove(path: str) -> int:

@@ -46,11 +46,13 @@ class KeyCopy:
         path: from the volume's directory.
         size: in bytes.
         config: it is a config and nothing else; if not, something else is in it too, as in an archive.
+        links: how many names it has; where they are is not known. Overwriting it overwrites them all.
     """
 
     path: bytes = field(repr=False)
     size: int
     config: bool
+    links: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -183,7 +185,7 @@ def _look(store: Store, dirfd: int, parts: tuple[bytes, ...], device: int, marks
         if stat_module.S_ISDIR(info.st_mode):
             found.unsearched += 1
         elif stat_module.S_ISREG(info.st_mode):
-            _look_at_file(store, dirfd, parts, info.st_size, marks, found)
+            _look_at_file(store, dirfd, parts, info, marks, found)
     except FileNotFoundError:
         pass  # It went away since it was listed.
     except OSError:
@@ -191,10 +193,12 @@ def _look(store: Store, dirfd: int, parts: tuple[bytes, ...], device: int, marks
     return False
 
 
-def _look_at_file(store: Store, dirfd: int, parts: tuple[bytes, ...], size: int, marks: Marks, found: Survey) -> None:
-    path = b"/".join(parts)
+def _look_at_file(
+    store: Store, dirfd: int, parts: tuple[bytes, ...], info: os.stat_result, marks: Marks, found: Survey
+) -> None:
+    path, size = b"/".join(parts), info.st_size
     if path in (CONFIG_NAME, CONFIG_BAK_NAME):
-        found.copies.append(KeyCopy(path, size, config=True))
+        found.copies.append(KeyCopy(path, size, config=True, links=info.st_nlink))
         return
     if not size:
         return
@@ -208,7 +212,7 @@ def _look_at_file(store: Store, dirfd: int, parts: tuple[bytes, ...], size: int,
         unfinished = len(parts) == 1 and path.startswith(TEMP_PREFIX)
         if unfinished or holds_keys(store, fd, size, marks):
             config = unfinished or (head == _FIRST_LINE and size <= CONFIG_FILE_MAX)
-            found.copies.append(KeyCopy(path, size, config=config))
+            found.copies.append(KeyCopy(path, size, config=config, links=info.st_nlink))
             return
         found.foreign += 1
         found.unsearched += size > SEARCHED_MAX

@@ -69,6 +69,22 @@ def test_a_volume_is_destroyed(volume: Made, tmp_path: Path, host_memory: Path) 
     assert [each for each in secrets if each in written] == []
 
 
+def test_a_certificate_is_checked(volume: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another computer: as it was signed, and by which key; one changed letter is noticed."""
+    out = tmp_path / "c.json"
+    run("destroy", volume.path, *CONFIRMED, "--certificate", out, "--reason", "sold")
+    fingerprint = host_signer().public.fingerprint()
+    monkeypatch.setenv("CLOAKFS_STATE_DIRECTORY", str(tmp_path / "another computer"))
+    checked = run("destroy", "--check", out, "--json")
+    assert (checked.code, checked.json["signer"], checked.json["body"]) == (0, fingerprint, certificate_in(out).body)
+    assert fingerprint in run("destroy", "--check", out).out
+    out.write_text(out.read_text().replace('"sold"', '"lost"'))
+    assert run("destroy", "--check", out).code == ExitCode.DAMAGED_DATA
+    assert run("destroy", "--check", volume.passphrase_file).code == ExitCode.DAMAGED_DATA
+    for usage in (("--check", out, volume.path), ()):
+        assert run("destroy", *usage).code == ExitCode.USAGE
+
+
 def test_its_history_stays(volume: Made) -> None:
     """The log of the computer keeps what was done with a volume, and that it was destroyed."""
     fast = ("--recovery-file", str(volume.recovery_file))

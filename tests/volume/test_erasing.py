@@ -133,6 +133,7 @@ def test_copies_in_the_directory_are_found(tmp_path: Path) -> None:
         found = eraser.survey()
         assert [os.fsdecode(copy.path) for copy in found.copies] == [*expected, NAMES[1], NAMES[0]]
         assert [copy.config for copy in found.copies] == [True, True, True, False, True, True]
+        assert [copy.links for copy in found.copies] == [1, 2, 2, 1, 1, 1]
         assert found.foreign == 2
         eraser.require_writable(found.copies)
         done = eraser.erase(found.copies)
