@@ -30,7 +30,7 @@ from encfs.cli import (
     unlocking,
 )
 from encfs.cli.secrets import SecretOptions, secret_options
-from encfs.errors import ConfigError, ExitCode, UsageError, VolumeInUseError
+from encfs.errors import AuditError, ConfigError, ExitCode, UsageError, VolumeInUseError
 from encfs.evidence import certificate, certificate_report, destructions, key_holders
 from encfs.evidence.certificate import People, Verification
 from encfs.evidence.destructions import Earlier
@@ -315,7 +315,13 @@ def _erase(work: _Work) -> Mapping[str, Any]:
                 work.eraser.erase_elsewhere(os.fsencode(place))
             left = work.eraser.erase(work.copies).left
         body = certificate.body(work.before, started, left, work.verified)
-        destructions.note(body, volume_id, work.path)
+        try:
+            destructions.note(body, volume_id, work.path)
+        except OSError as exc:
+            raise AuditError(
+                f"the keys are destroyed, but that could not be written down: {exc.strerror}",
+                hint="Make room on the disk of the system, and run the same command again: it gives the certificate.",
+            ) from exc
     return body
 
 

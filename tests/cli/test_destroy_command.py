@@ -282,6 +282,37 @@ def test_killed_at_every_step(volume: Made, tmp_path: Path) -> None:
     assert number >= 9
 
 
+_FULL = """
+from errno import ENOSPC
+from encfs.registers.ledger import Ledger
+from encfs.cli.main import main
+append = Ledger.append
+def full(self, kind, *arguments, **more):
+    if kind == "done":
+        raise OSError(ENOSPC, "No space left on device")
+    return append(self, kind, *arguments, **more)
+Ledger.append = full
+main()
+"""
+
+
+def test_the_disk_of_the_system_is_full(volume: Made) -> None:
+    """The keys are gone, which is said; the same command gives the certificate when there is room."""
+    full = run("destroy", volume.path, *CONFIRMED, program=("-c", _FULL))
+    assert (full.code, "the keys are destroyed, but" in full.err) == (ExitCode.AUDIT, True)
+    assert configs(volume) == []
+    again = run("destroy", volume.path, *CONFIRMED, "--json")
+    assert (again.code, again.json["body"]["verification"]["resumed"]) == (0, True)
+
+
+def test_deleting_is_gone_on_with(volume: Made) -> None:
+    """Broken off when the root record was gone already: known by its path."""
+    run("destroy", volume.path, *CONFIRMED)
+    (volume.path / "cloakfs.d").unlink()
+    assert run("destroy", volume.path, "--remove-data").code == 0
+    assert not volume.path.exists()
+
+
 def test_given_up_and_used_again(volume: Made) -> None:
     """Begun, killed, used for a while with other keys: the certificate has those, and the reason of now."""
     assert run("destroy", volume.path, *CONFIRMED, "--reason", "first", program=("-c", _DYING, "0")).code == 77
