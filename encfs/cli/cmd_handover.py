@@ -215,8 +215,9 @@ def _hand_out(wishes: _Wishes, body: Mapping[str, Any], made_at: int, done: Hand
 
 
 def _check(file: str, path: str, secret: SecretOptions, *, as_json: bool) -> ExitCode:
+    data = read_file(file, public=True)
     with about(file):
-        stated = receipt.read(read_file(file, public=True))
+        stated = receipt.read(data)
     if unlocking.config_of(path).volume_id != stated.volume_id:
         raise UsageError("the receipt is of another volume", hint="Give the copy that was handed over.")
     with unlocking.unlock(path, secret, read_only=True) as volume:

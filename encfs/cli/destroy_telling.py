@@ -71,7 +71,7 @@ def tell(path: str, body: Mapping[str, Any], files: Sequence[str | None], remove
                 if method != NOT_CLAIMED
                 else "a purge is not claimed:",
             ),
-            *[("", one["text"]) for one in body["conditions"] if not one["holds"] and method == NOT_CLAIMED],
+            *[("", one["text"]) for one in body["conditions"] if one["holds"] is False and method == NOT_CLAIMED],
         ]
     )
     if body["medium"]["survives"]:
@@ -105,8 +105,9 @@ def check(file: str, *, as_json: bool) -> ExitCode:
     Raises:
         FormatError, NewerFormatError, AuthenticationError: it is not. UsageError, OSError.
     """
+    data = read_file(file, public=True)
     with about(file):
-        document = open_document(read_file(file, public=True), KIND)
+        document = open_document(data, KIND)
     signer, body = document.signer.fingerprint(), document.body
     if as_json:
         output.print_json({"made_at": document.made_at, "host": document.host, "signer": signer, "body": dict(body)})
