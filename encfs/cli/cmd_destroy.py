@@ -21,6 +21,7 @@ from encfs.audit.journal import HostJournal
 from encfs.cli import (
     destroy_telling,
     doctor_facts,
+    medium_facts,
     options,
     output,
     progress,
@@ -75,7 +76,7 @@ cloakfs destroy --check stick-7.json""",
 @click.option("--reason", default="", metavar="TEXT", help="Why. No patient's name.")
 @click.option("--witness", default="", metavar="NAME", help="Who looks on, and signs too.")
 @click.option("--destination", default="", metavar="TEXT", help="What becomes of the medium, such as: recycled.")
-@click.option("--label", default="", metavar="TEXT", help="What you call the medium, such as its number.")
+@click.option("--label", default="", metavar="TEXT", help="What you call the medium; else as cloakfs media has it.")
 @click.option("--also", multiple=True, metavar="FILE", help="Another file that holds the keys: destroy it too.")
 @click.option("--confirm", metavar="NAME", help="The name of the volume; destroys it without asking.")
 @click.option("--check", metavar="CERTIFICATE", help="Destroy nothing: look whether a certificate is as it was signed.")
@@ -116,6 +117,8 @@ def command(
     if volume is None:
         raise UsageError("say which volume", hint="Give VOLUME, or --check CERTIFICATE.")
     login = targets.user_name(os.getuid())
+    target = targets.find(volume)
+    label = label or medium_facts.label_of(target.volume)
     wishes = _Wishes(
         people=People(login=login, name=by, reason=reason, witness=witness, destination=destination, label=label),
         also=also,
@@ -126,7 +129,6 @@ def command(
         as_json=as_json,
         secret=secret,
     )
-    target = targets.find(volume)
     if target.mountpoint is not None:
         where = output.printable(target.mountpoint)
         raise VolumeInUseError("the volume is mounted", hint=f"Lock it first: cloakfs lock {where}")

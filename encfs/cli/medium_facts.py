@@ -15,7 +15,7 @@ from typing import Final
 from encfs.cli import mounts, output, targets
 from encfs.cli.unlocking import config_of
 from encfs.errors import CloakfsError, UsageError
-from encfs.registers import volumes
+from encfs.registers import media, volumes
 from encfs.stick import devices
 from encfs.stick.devices import Device
 
@@ -54,6 +54,16 @@ def of_volume(path: str) -> Facts:
     except (CloakfsError, OSError):
         return Facts()
     return of_device(device) if disk.removable and not devices.holds_system(disk) else Facts()
+
+
+def label_of(path: str) -> str:
+    """What the register calls the medium on which a volume lies, if that can be taken out; empty if it does not.
+
+    Raises:
+        RegisterError, OSError, RuntimeError.
+    """
+    filesystem = of_volume(path).filesystem
+    return next((one.label for one in media.media() if filesystem and one.filesystem == filesystem), "")
 
 
 def _device_at(path: str) -> Device:

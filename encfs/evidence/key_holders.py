@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from encfs.doctor.near import Search
 from encfs.format.slots import Slot, SlotKind, decode_share_set
-from encfs.host.locks import last_lock
 from encfs.registers.media import MediumState, media_of
 from encfs.registers.volumes import known_volume
 from encfs.units import VolumeId
@@ -123,9 +122,9 @@ def elsewhere(volume_id: VolumeId, path: str, label: str) -> Iterator[KeyHolder]
     Raises:
         RegisterError, OSError, RuntimeError.
     """
-    known, lock = known_volume(volume_id.hex()), last_lock(volume_id)
-    places = {*(known.paths if known else ()), *([] if lock is None else [lock.volume])}
-    for place in sorted({os.path.realpath(one) for one in places} - {os.path.realpath(path)}):
+    known = known_volume(volume_id.hex())
+    places = {os.path.realpath(one) for one in (() if known is None else known.paths)}
+    for place in sorted(places - {os.path.realpath(path)}):
         yield KeyHolder(
             Holder.COPY,
             f"{printable(place)}: this computer has used the volume there",

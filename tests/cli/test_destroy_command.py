@@ -12,13 +12,15 @@ import pypdfium2
 import pytest
 
 from encfs.audit.home import host_signer
+from encfs.cli import medium_facts
+from encfs.cli.medium_facts import Facts
 from encfs.core.documents import Document, open_document
 from encfs.errors import ExitCode
 from encfs.evidence import destructions
 from encfs.format import base64url
 from encfs.registers import media, volumes
 from encfs.stick import layout
-from encfs.volume import Volume
+from encfs.volume import Volume, read_config
 from tests.cli.test_audit_command import recorded
 from tests.support.command import PASSPHRASE, Made, run
 from tests.support.mounting import MountedVolume
@@ -392,6 +394,20 @@ def test_a_stick(volume: Made, tmp_path: Path) -> None:
     assert run("destroy", stick, "--confirm", "STICK").code == 0
     assert not any((stick / layout.VOLUME_NAME / name).exists() for name in NAMES)
     assert run("destroy", stick, "--json").code == 0
+
+
+def test_the_register_knows_the_medium(volume: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The medium on which the volume lies is no copy elsewhere, and is named as the register has it."""
+    volume_id = read_config(os.fsencode(volume.path)).volume_id.hex()
+    media.add("Blue 1", filesystem="12AB-34CD", volumes=[volume_id])
+    media.add("Red 1", filesystem="99AB-34CD", volumes=[volume_id])
+    monkeypatch.setattr(medium_facts, "of_volume", lambda _: Facts("", "12AB-34CD"))
+    done = run("destroy", volume.path, *CONFIRMED, "--json")
+    assert done.code == 0, done.err
+    told = json.dumps(done.json["body"]["holders"])
+    assert "Red 1" in told
+    assert "Blue 1" not in told
+    assert [one.label for one in media.media_of(volume_id)] == ["Red 1"]
 
 
 def test_a_damaged_config(volume: Made) -> None:
