@@ -397,16 +397,17 @@ def test_a_stick(volume: Made, tmp_path: Path) -> None:
 
 
 def test_the_register_knows_the_medium(volume: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The medium on which the volume lies is no copy elsewhere, and is named as the register has it."""
+    """The medium on which the volume lies is no copy elsewhere; it is found by its filesystem, or named."""
     volume_id = read_config(os.fsencode(volume.path)).volume_id.hex()
     media.add("Blue 1", filesystem="12AB-34CD", volumes=[volume_id])
     media.add("Red 1", filesystem="99AB-34CD", volumes=[volume_id])
-    monkeypatch.setattr(medium_facts, "of_volume", lambda _: Facts("", "12AB-34CD"))
-    done = run("destroy", volume.path, *CONFIRMED, "--json")
+    for filesystem, label in (("12AB-34CD", "Blue 1"), ("0000-0000", ""), ("", "")):
+        monkeypatch.setattr(medium_facts, "of_volume", lambda _, here=filesystem: Facts("", here))
+        assert medium_facts.label_of(str(volume.path)) == label
+    done = run("destroy", volume.path, *CONFIRMED, "--label", "blue 1", "--json")
     assert done.code == 0, done.err
-    told = json.dumps(done.json["body"]["holders"])
-    assert "Red 1" in told
-    assert "Blue 1" not in told
+    told = [one["what"] for one in done.json["body"]["holders"] if "the register has" in one["what"]]
+    assert told == ["the medium Red 1, which the register has as in"]
     assert [one.label for one in media.media_of(volume_id)] == ["Red 1"]
 
 
