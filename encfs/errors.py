@@ -114,6 +114,10 @@ class AuditError(CloakfsError):
     exit_code = ExitCode.AUDIT
 
 
+class AnchorError(AuditError):
+    """An anchor of the audit log could not be brought to another place, or it is not known whether it got there."""
+
+
 class RegisterError(AuditError):
     """A register of this computer is damaged, or was changed by something else (FORMAT.md section 17)."""
 

@@ -30,6 +30,7 @@ AUDITOR_KEY: Final = KeyText(
 _PUBLIC: Final = b"auditor.pub"
 _PRIVATE: Final = b"auditor.key"
 _SIGNER: Final = b"signing.key"
+_ANCHORED: Final = b"anchored"
 _NEW: Final = b".new"
 _RESTORE: Final = (
     "Restore the folder audit of the state directory from a backup of this computer, or begin another log, which keeps"
@@ -116,6 +117,14 @@ class Home:
             self._write(_PRIVATE, AUDITOR_KEY.encode(private))
         self._write(_PUBLIC, public)
 
+    def anchored(self) -> bytes | None:
+        """The note of the last anchors (``anchor_notes.py``), if there is one. Raises: OSError."""
+        return self._read_if_there(_ANCHORED)
+
+    def note_anchored(self, content: bytes) -> None:
+        """Another note in its place. Raises: OSError: the one before is still there."""
+        self._write(_ANCHORED, content)
+
     def take_auditor_key_away(self) -> None:
         """After it was written elsewhere and read back there. On media that write in place nothing is left of it.
 
@@ -193,10 +202,25 @@ def _goes_on(here: Home) -> bool:
     return True
 
 
+def kept_homes() -> Iterator[Home]:
+    """Those of earlier logs, which :func:`begin_anew` has kept; each is open until the next. Raises: OSError."""
+    here = directory()
+    for path in sorted(here.parent.glob(f"{here.name}-*")):
+        if path.is_dir() and not path.is_symlink():
+            with _opened(path) as found:
+                yield found
+
+
 @contextmanager
 def home() -> Iterator[Home]:
     """The log's directory, made if it is missing. Raises: OSError, RuntimeError."""
-    fd = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _opened(directory()) as here:
+        yield here
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Home]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield Home(fd)
     finally:

@@ -18,13 +18,14 @@ import click
 from encfs.audit import journal
 from encfs.audit.home import AUDITOR_KEY, Home, begin_anew, directory, home
 from encfs.audit.log import STATE
-from encfs.audit.reading import Anchor, parse_anchors, read_log
+from encfs.audit.reading import read_log
 from encfs.cli import media, options, output, secret_files
+from encfs.cli.anchor_proof import AnchorProof, anchor_proof
+from encfs.cli.audit_anchor import anchor
 from encfs.cli.secrets import read_file
 from encfs.core.audit_verify import LogVerifier, Taken, Trouble
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import AuditError, ExitCode, UsageError
-from encfs.format.audit import CheckpointReason
 from encfs.format.audit_body import AuditBody, Outcome
 
 _COLUMNS: Final = ("seq", "time", "action", "outcome", "uid", "slot", "volume_id", "object", "detail")
@@ -57,12 +58,12 @@ _auditor_option = click.option(
 
 
 @contextmanager
-def _opened(key_file: str | None, anchors: list[Anchor] | None = None) -> Iterator[tuple[Home, LogVerifier]]:
+def _opened(key_file: str | None, proof: AnchorProof | None = None) -> Iterator[tuple[Home, LogVerifier]]:
     with home() as here:
         if STATE not in here.store.list(here.dirfd):
             raise AuditError("there is no audit log yet", hint="It begins when keys of a volume are changed.")
         key = AUDITOR_KEY.decode(read_file(key_file)) if key_file is not None else here.auditor_key()
-        yield here, LogVerifier(CLOAKFS_1, key, {anchor.seq: anchor.head for anchor in anchors or []})
+        yield here, LogVerifier(CLOAKFS_1, key, None if proof is None else proof.heads(here))
 
 
 def _row(taken: Taken) -> dict[str, Any] | None:
@@ -147,24 +148,26 @@ def export(*, form: str, key_file: str | None) -> ExitCode:
 cloakfs audit verify
 cloakfs audit verify --anchors /media/stick/practice.anchors""",
 )
-@click.option("--anchors", metavar="FILE", help='What "cloakfs audit anchor" has written elsewhere.')
+@click.option("--anchors", metavar="FILE", help='What "cloakfs audit anchor" wrote; also a log of the syslog server.')
+@click.option("--tsa-ca", metavar="FILE", help="Certificates of the authority of its timestamps.")
 @_auditor_option
 @options.json_option
-def verify(*, anchors: str | None, key_file: str | None, as_json: bool) -> ExitCode:
+def verify(*, anchors: str | None, tsa_ca: str | None, key_file: str | None, as_json: bool) -> ExitCode:
     """Prove that nothing in the log was changed, dropped or put back. Exit status 3: something was.
 
     Intact is what this computer has signed. Sealed is what was written by whoever had the key of that quarter of an
     hour, which is destroyed afterwards; that needs the auditor's key. Anchored is what is known elsewhere too.
     """
-    kept = parse_anchors(read_file(anchors, public=True).decode("utf-8", "replace")) if anchors is not None else []
-    with _opened(key_file, kept) as (here, verifier):
+    proof = anchor_proof(anchors, tsa_ca)
+    with _opened(key_file, proof) as (here, verifier):
         last = None
         for taken in read_log(here, verifier):
             last = taken.frame
-    _note("log.verify", problems=len(verifier.problems))
-    status = ExitCode.FINDINGS if verifier.problems else ExitCode.OK
+    wrong = len(verifier.problems) + (len(proof.problems) if proof is not None else 0)
+    _note("log.verify", problems=wrong)
+    status = ExitCode.FINDINGS if wrong else ExitCode.OK
     if as_json:
-        output.print_json(_report(verifier))
+        output.print_json(_report(verifier, proof))
         return status
     output.print_table(
         [
@@ -172,6 +175,7 @@ def verify(*, anchors: str | None, key_file: str | None, as_json: bool) -> ExitC
             ("intact", _pieces(verifier.intact.pieces)),
             ("sealed", _pieces(verifier.sealed.pieces) if verifier.sealed.pieces else "not looked at: no auditor key"),
             ("anchored", "nothing" if verifier.anchored is None else f"up to {verifier.anchored}"),
+            *(proof.rows() if proof is not None else []),
             ("the last one", "none" if last is None else output.human_time(last.at.wall_ms / 1000)),
         ]
     )
@@ -179,7 +183,9 @@ def verify(*, anchors: str | None, key_file: str | None, as_json: bool) -> ExitC
         output.say(f"The clock was set at {step.seq}: by {step.step_ms / 1000:+.1f} s.")
     for problem in verifier.problems:
         output.say(f"WRONG at {problem.seq} (log-{problem.segment:08}): {_TROUBLES[problem.trouble]}.")
-    if not verifier.problems:
+    for sentence in proof.sentences() if proof is not None else []:
+        output.say(sentence)
+    if not wrong:
         output.say("Nothing is wrong.")
     return status
 
@@ -188,7 +194,7 @@ def _pieces(pieces: list[tuple[int, int]]) -> str:
     return ", ".join(f"{first} to {last}" for first, last in pieces) or "nothing is signed yet"
 
 
-def _report(verifier: LogVerifier) -> dict[str, Any]:
+def _report(verifier: LogVerifier, proof: AnchorProof | None) -> dict[str, Any]:
     return {
         "frames": verifier.frames,
         "intact": verifier.intact.pieces,
@@ -198,33 +204,10 @@ def _report(verifier: LogVerifier) -> dict[str, Any]:
         "problems": [
             {"trouble": str(problem.trouble), "segment": problem.segment, "seq": problem.seq}
             for problem in verifier.problems
-        ],
+        ]
+        + ([] if proof is None else proof.problems_as_json()),
+        "anchors": None if proof is None else proof.as_json(),
     }
-
-
-@options.command(
-    "anchor",
-    example="""
-cloakfs audit anchor /media/stick/practice.anchors""",
-)
-@click.argument("file")
-def anchor(*, file: str) -> ExitCode:
-    """Sign the log as it is now, and add a line about that to FILE, which is best on another medium.
-
-    With it "cloakfs audit verify --anchors FILE" notices an older log that was put back, and one that was cut off.
-    """
-    if media.same_medium(file, os.fspath(directory())):
-        output.warn("this is on the same disk as the log: whoever puts back an older log can put it back too")
-    with home() as here:
-        log = here.log()
-        seq, head = log.checkpoint(CheckpointReason.ASKED)
-        made = Anchor(log.log_id(), seq, head, log.now().wall_ms)
-    with open(file, "a", encoding="ascii") as lines:
-        lines.write(made.line() + "\n")
-        lines.flush()
-        os.fsync(lines.fileno())
-    output.say(f"The log is anchored up to {seq}.")
-    return ExitCode.OK
 
 
 @options.command(

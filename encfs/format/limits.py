@@ -137,6 +137,8 @@ BOOT_ID_SIZE: Final = 16
 LOG_ID_SIZE: Final = 16
 SEGMENT_MAX: Final = 99_999_999
 SIGNER_SIZE: Final = 32
+TIMESTAMP_MAX: Final = 1 << 16
+"""Bytes of a timestamp on an anchor; those of known authorities have some 6,000."""
 SIGNATURE_SIZE: Final = 64
 
 # Section 17: signed documents.
