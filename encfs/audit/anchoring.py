@@ -169,11 +169,12 @@ def read_back(path: str) -> Kept:
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
-    """With their numbers. What is longer than any line of syslog comes in pieces, which are no anchors."""
+    """With their numbers. What is longer than any line of syslog comes in pieces of the same number."""
     with open(path, "rb") as file:
-        number = 0
+        number, ended = 0, True
         while line := file.readline(_LINE_MAX):
-            number += 1
+            number += ended
+            ended = line.endswith(b"\n")
             yield number, line.decode("utf-8", "replace")
 
 

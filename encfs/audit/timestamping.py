@@ -78,11 +78,14 @@ def timestamp(
 
 
 class _Connection(http.client.HTTPConnection):
-    """Over a link, which has limits."""
+    """Over a link, which has limits, and which stays open until all was read."""
 
     def __init__(self, link: Link) -> None:
         super().__init__(link.peer.host, link.peer.port)
         self.sock = link
+
+    def close(self) -> None:
+        """Whoever has the link closes it: http.client would do so before the answer was read."""
 
 
 def _ask(body: bytes, address: Address, *, context: Trust | None, seconds: float) -> bytes:

@@ -30,6 +30,7 @@ class Authority:
 
     def __init__(self, directory: Path, name: str = "authority") -> None:
         self.directory = directory
+        self._count = 0
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)
@@ -45,7 +46,7 @@ class Authority:
             .add_extension(_key_usage(signs=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         )
-        self.ca = directory / f"{name}.pem"
+        self.ca = directory / f"{name}-ca.pem"
         self.ca.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def server(self, *names: str, expired: bool = False) -> Certified:
@@ -81,7 +82,9 @@ class Authority:
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(each) for each in names]), False)
-        stem = f"{name}-expired" if expired else name
+        # A name may have several.
+        self._count += 1
+        stem = f"{self._count}-{name}"
         made = Certified(self.directory / f"{stem}.pem", self.directory / f"{stem}.key")
         made.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         made.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
