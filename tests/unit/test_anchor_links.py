@@ -167,6 +167,31 @@ def test_a_server_that_talks(yard: Yard) -> None:
         send_to(yard, port)
 
 
+def test_a_server_that_sends_without_end(yard: Yard) -> None:
+    """A handshake of more bytes than any has: taken up to a bound, well within the time."""
+
+    def flood(connection: socket.socket) -> None:
+        connection.recv(1)
+        # Records of a handshake message that says it has 16 MiB.
+        record = b"\x16\x03\x03\x40\x00" + bytes(1 << 14)
+        connection.sendall(b"\x16\x03\x03\x00\x04\x02\xff\xff\xff" + record * 1000)
+
+    with plain_server(flood) as port, pytest.raises(AnchorError, match=r"more than|TLS as it should"):
+        send_to(yard, port)
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"x" * (RECEIVED_MAX + 1))
+        while connection.recv(4096):
+            pass
+
+    with (
+        plain_server(talk) as port,
+        Link(Peer("127.0.0.1", port), context=None, seconds=LONG) as link,
+        pytest.raises(AnchorError, match="more than it was asked for"),
+    ):
+        link.makefile("rb").read()
+
+
 def test_a_server_that_wants_a_certificate(yard: Yard) -> None:
     """With TLS 1.3 that comes after the handshake, when the message has been sent; it is told all the same."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -195,13 +220,13 @@ def _garbage(connection: socket.socket) -> None:
         pass
 
 
-def _drip(connection: socket.socket) -> None:
-    """A handshake that begins well and goes on for ever, a byte at a time."""
-    connection.sendall(b"\x16\x03\x03\x40\x00")
-    while True:
-        connection.sendall(b"\x02")
+def _drip(connection: socket.socket, begin: bytes = b"\x16\x03\x03\x40\x00", each: bytes = b"\x02") -> None:
+    """A handshake that begins well and goes on a byte at a time, twenty times as long as anybody waits for it."""
+    connection.sendall(begin)
+    connection.settimeout(SHORT / 10)
+    for _ in range(200):
+        connection.sendall(each)
         # Whatever comes first: the other side has gone, or it is time for another byte.
-        connection.settimeout(0.05)
         try:
             if not connection.recv(4096):
                 return
@@ -390,15 +415,7 @@ def test_an_authority_that_is_silent_or_drips(yard: Yard) -> None:
         ask(yard, port, seconds=SHORT)
 
     def drip(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-        connection.settimeout(0.05)
-        while True:
-            connection.sendall(b"x")
-            try:
-                if not connection.recv(4096):
-                    return
-            except TimeoutError:
-                pass
+        _drip(connection, b"HTTP/1.1 200 OK\r\nX: ", b"x")
 
     with plain_server(drip) as port, pytest.raises(AnchorError, match="does not answer in time"):
         ask(yard, port, seconds=SHORT)
@@ -493,16 +510,9 @@ def test_no_bit_of_a_timestamp(yard: Yard, authority: Certified, tmp_path: Path)
 @pytest.mark.parametrize(
     "url",
     [
-        "",
-        "tsa.example",
-        "ftp://tsa.example/",
-        "http://",
-        "http:///x",
-        "http://a b/",
-        "http://h:99999/",
-        "https://u:p@h/",
-    ]
-    + ["http://h/\r\nX: y", "http://[::1/", "file:///etc/passwd"],
+        *("", "tsa.example", "ftp://tsa.example/", "http://", "http:///x", "http://a b/", "http://h:99999/"),
+        *("https://u:p@h/", "http://h/\r\nX: y", "http://[::1/", "file:///etc/passwd"),
+    ],
 )
 def test_addresses_that_are_none(url: str) -> None:
     """Refused before anything is sent."""
