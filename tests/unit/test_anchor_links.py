@@ -150,9 +150,11 @@ def test_a_server_that_hears_nothing_of_the_end(yard: Yard) -> None:
         done.wait(60)
 
     with tls_server(yard.server, talk) as port:
-        with pytest.raises(AnchorError, match="does not answer in time"):
-            send_to(yard, port, seconds=SHORT)
-        done.set()
+        try:
+            with pytest.raises(AnchorError, match="does not answer in time"):
+                send_to(yard, port, seconds=SHORT)
+        finally:
+            done.set()
 
 
 def test_a_server_that_talks(yard: Yard) -> None:
