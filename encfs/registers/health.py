@@ -69,20 +69,27 @@ def _overdue(one: Medium) -> Checked:
 
 def _of_exceptions(now: float) -> Iterator[Checked]:
     for one in exceptions.exceptions():
+        remedy = f"if it holds on: cloakfs exception renew {one.id}; if not: cloakfs exception withdraw {one.id}"
         if exceptions.is_overdue(one, now):
-            yield _exception(one, Light.RED, "was to be reviewed by")
+            yield Checked(
+                code="exception-overdue",
+                title="exception",
+                light=Light.RED,
+                found=f"{_named(one)} was to be reviewed by {human_date(one.review)}",
+                remedy=remedy,
+            )
         elif one.withdrawn is None and one.review < now + _SOON:
-            yield _exception(one, Light.AMBER, "is to be reviewed by")
+            yield Checked(
+                code="exception-soon",
+                title="exception",
+                light=Light.AMBER,
+                found=f"{_named(one)} is to be reviewed by {human_date(one.review)}",
+                remedy=remedy,
+            )
 
 
-def _exception(one: DataException, light: Light, how: str) -> Checked:
-    return Checked(
-        code="exception-overdue" if light is Light.RED else "exception-soon",
-        title="exception",
-        light=light,
-        found=f"{one.id} ({printable(one.dataset)}, not encrypted) {how} {human_date(one.review)}",
-        remedy=f"if it holds on: cloakfs exception renew {one.id}; if not: cloakfs exception withdraw {one.id}",
-    )
+def _named(one: DataException) -> str:
+    return f"{one.id} ({printable(one.dataset)}, not encrypted)"
 
 
 def _of_others() -> Iterator[Checked]:

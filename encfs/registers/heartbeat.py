@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -163,7 +163,7 @@ def last_mount(volume_id: str) -> Session | None:
     found = document_of(volume_id)
     if found is None:
         return None
-    mounts = [one for one in decode(found, volume_id)[0] if one.use is Use.MOUNT]
+    mounts = [one for one in reversed(decode(found, volume_id)[0]) if one.use is Use.MOUNT]
     return max(mounts, key=lambda one: (one.state is State.OPEN, one.at), default=None)
 
 
@@ -212,21 +212,22 @@ def _kept(sessions: Sequence[Session], boot: str, now: int) -> list[Session]:
         for one in latest
     ]
     ended = [
-        max(some, key=lambda one: (one is own, one.at, one.since))
+        max(reversed(some), key=lambda one: (one is own, one.at))
         for use in Use
         if (some := [one for one in judged if one.state is State.LOCKED and one.use is use])
     ]
-    return sorted([one for one in judged if one.state is State.OPEN] + ended, key=lambda one: one.since)
+    return sorted([one for one in judged if one.state is State.OPEN] + ended, key=lambda one: (one is own, one.at))
 
 
-def _of_all(sessions: Iterable[Session]) -> Session:
+def _of_all(sessions: Sequence[Session]) -> Session:
     """The one that says how the volume is: an open one, of these a mount, else the latest."""
 
-    def weight(one: Session) -> tuple[bool, bool, int, int]:
+    def weight(one: Session) -> tuple[bool, bool, int]:
         is_open = one.state is State.OPEN
-        return is_open, is_open and one.use is Use.MOUNT, one.at, one.since
+        return is_open, is_open and one.use is Use.MOUNT, one.at
 
-    return max(sessions, key=weight)
+    # Of two in the same second the one that was written last, which stands last.
+    return max(reversed(sessions), key=weight)
 
 
 def _beat(data: bytes, sessions: Sequence[Session], document: Document, volume_id: str) -> Beat:

@@ -116,6 +116,19 @@ def test_a_command_does_not_hide_a_mount() -> None:
     assert len(sessions) == 2
 
 
+def test_of_two_in_one_second_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was begun first: what was written last is how it is."""
+    moment = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    mount, command = presence(), presence(mountpoint="", label="Eva")
+    for first, second, expected in ((mount, command, "done"), (command, mount, "idle"), (mount, command, "done")):
+        for use in (first, second):
+            use.open()
+        for use in (first, second):
+            use.locked("idle" if use is mount else "done")
+        assert state()[:2] == ("locked", expected)
+
+
 def test_a_crash_leaves_it_open_until_somebody_opens_it_again() -> None:
     """Open, last seen at; the next use finds the process gone, which is a lock with the reason "crash"."""
     left_by_a_dead_process()
