@@ -22,6 +22,7 @@ from encfs.errors import AuditError, FormatError
 from encfs.format import limits
 from encfs.format.audit import NO_VOLUME, AuditState, CheckpointReason, Moment, whole_size
 from encfs.format.audit_body import AuditBody, Outcome
+from encfs.format.audit_tombstone import Tombstone
 from encfs.store.atomic import replace_file, sync_directory
 from encfs.store.base import Store
 from encfs.units import VolumeId
@@ -32,6 +33,8 @@ LOCK: Final = b"lock"
 _PREFIX: Final = b"log-"
 # A segment is what retention removes as a whole; so much is some ten thousand records.
 SEGMENT_BYTES: Final = 4 << 20
+# Where little happens it ends by its age, or nothing of it would ever be old as a whole.
+SEGMENT_MS: Final = 90 * 24 * 60 * 60 * 1000
 _EPOCHS_PER_CHECKPOINT: Final = 4
 _CHUNK: Final = 1 << 20
 _SUITE: Final = CLOAKFS_1
@@ -166,6 +169,21 @@ class AuditLog:
         """End the epoch if it is over, so that its key is gone also while nothing happens. Raises as :meth:`record`."""
         self._append(lambda _end, _at: b"")
 
+    def prune(self, stone: Tombstone | None, *, check: Callable[[int], None], remove: Callable[[], None]) -> None:
+        """Append a tombstone if there is one to append, and when it is on the medium, remove what it names.
+
+        ``check`` is given the number of the segment that is written to, while nobody else can write; what it raises
+        keeps all of it from being done. ``remove`` is called when the tombstone is on the medium.
+
+        Raises:
+            As :meth:`record`; and whatever ``check`` and ``remove`` raise.
+        """
+        with self._lock(self._store, self._dirfd):
+            check(self._read_state().segment)
+            if stone is not None:
+                self._append_here(lambda end, at: end.tombstone(at, stone, self._keys.signer))
+            remove()
+
     def log_id(self) -> bytes:
         """Which log it is. Raises: AuditError, OSError."""
         with self._lock(self._store, self._dirfd):
@@ -175,21 +193,24 @@ class AuditLog:
 
     def _append(self, make: Callable[[LogEnd, Moment], bytes]) -> LogEnd:
         with self._lock(self._store, self._dirfd):
-            end = LogEnd(_SUITE, self._read_state())
-            before, at = end.state, self.now()
-            note = self._find_end(end)
-            if end.state.size >= SEGMENT_BYTES:
-                self._next_segment(end, at)
-            where = end.state
-            data = self._catch_up(end, at)
-            if note is not None:
-                data += end.record(at, NO_VOLUME, note)
-            data += make(end, at)
-            if data:
-                self._write(where, data)
-            if end.state != before:
-                self._write_state(end.state)
-            return end
+            return self._append_here(make)
+
+    def _append_here(self, make: Callable[[LogEnd, Moment], bytes]) -> LogEnd:
+        end = LogEnd(_SUITE, self._read_state())
+        before, at = end.state, self.now()
+        note = self._find_end(end)
+        if end.state.size >= SEGMENT_BYTES or at.wall_ms - end.state.segment_began >= SEGMENT_MS:
+            self._next_segment(end, at)
+        where = end.state
+        data = self._catch_up(end, at)
+        if note is not None:
+            data += end.record(at, NO_VOLUME, note)
+        data += make(end, at)
+        if data:
+            self._write(where, data)
+        if end.state != before:
+            self._write_state(end.state)
+        return end
 
     def _catch_up(self, end: LogEnd, at: Moment) -> bytes:
         """The end of the epoch if it is over, and a signature where an hour is, whoever comes first after it."""

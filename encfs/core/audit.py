@@ -28,6 +28,7 @@ from encfs.format.audit import (
     parse_epoch_end,
 )
 from encfs.format.audit_body import AuditBody
+from encfs.format.audit_tombstone import Tombstone
 from encfs.units import VolumeId
 
 FIRST: Final = bytes(limits.DIGEST_SIZE)
@@ -62,6 +63,11 @@ def head_info(log_id: bytes, segment: int) -> bytes:
 def signed_text(log_id: bytes, frame: AuditFrame, reason: CheckpointReason, previous: bytes) -> bytes:
     """What the host signs in a checkpoint."""
     return Label.AUDIT_CHECKPOINT + log_id + frame.clear() + bytes([reason]) + previous
+
+
+def tombstone_text(log_id: bytes, frame: AuditFrame, signed_part: bytes) -> bytes:
+    """What the host signs in a tombstone."""
+    return Label.AUDIT_TOMBSTONE + log_id + frame.clear() + signed_part
 
 
 def body_aad(frame: AuditFrame, volume_id: bytes) -> bytes:
@@ -167,6 +173,17 @@ class LogEnd:
         signature = signer.sign(signed_text(self.state.log_id, frame, reason, previous))
         return self._append(replace(frame, content=replace(unsigned, signature=signature).pack()))
 
+    def tombstone(self, at: Moment, gone: Tombstone, signer: Signer) -> bytes:
+        """The tombstone of segments that go now; its forerunner and its signature are put in here.
+
+        Raises:
+            FormatError: ``signer`` is no private key.
+        """
+        unsigned = replace(gone, previous=self.state.head)
+        frame = self._frame(AuditKind.TOMBSTONE, at, unsigned.pack())
+        signature = signer.sign(tombstone_text(self.state.log_id, frame, unsigned.signed_part()))
+        return self._append(replace(frame, content=replace(unsigned, signature=signature).pack()))
+
     def accept(self, data: bytes) -> None:
         """Take a frame that is in the segment already, as if it had been made here. A head begins the next segment.
 
@@ -181,7 +198,7 @@ class LogEnd:
         end = parse_epoch_end(frame.content) if frame.kind is AuditKind.EPOCH_END else None
         if end is not None and not 0 < end.following - frame.epoch <= limits.AUDIT_EPOCHS_SKIPPED_MAX:
             raise FormatError("an epoch of the audit log has an impossible follower")
-        self._grow(head, len(data))
+        self._grow(frame, head, len(data))
         if end is not None:
             self._begin_epoch(end.following, frame.at)
 
@@ -195,9 +212,11 @@ class LogEnd:
     def _append(self, frame: AuditFrame) -> bytes:
         head = next_head(self._suite, self.state.head, frame)
         data = frame.pack() + mac_of(self._suite, self.state.key, head)
-        self._grow(head, len(data))
+        self._grow(frame, head, len(data))
         return data
 
-    def _grow(self, head: bytes, size: int) -> None:
+    def _grow(self, frame: AuditFrame, head: bytes, size: int) -> None:
         state = self.state
+        if frame.kind is AuditKind.HEAD:
+            state = replace(state, segment_began=frame.at.wall_ms)
         self.state = replace(state, size=state.size + size, seq=state.seq + 1, head=head, frames=state.frames + 1)

@@ -10,11 +10,21 @@ the chain is followed again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Final
 
-from encfs.core.audit import FIRST, body_aad, head_info, mac_of, next_head, next_key, signed_text
+from encfs.core.audit import (
+    FIRST,
+    body_aad,
+    head_info,
+    mac_of,
+    next_head,
+    next_key,
+    signed_text,
+    tombstone_text,
+)
+from encfs.core.audit_gone import Buried, Gone
+from encfs.core.audit_trouble import Problem, Ranges, Trouble
 from encfs.crypto.kdf import Label
 from encfs.crypto.signing import Algorithm, PublicKey
 from encfs.crypto.suite import Suite
@@ -31,42 +41,13 @@ from encfs.format.audit import (
     parse_signed_checkpoint,
 )
 from encfs.format.audit_body import AuditBody, parse_audit_body
+from encfs.format.audit_tombstone import parse_tombstone
 from encfs.units import VolumeId
+
+__all__ = ["ClockStep", "LogVerifier", "Problem", "Ranges", "Taken", "Trouble"]
 
 # Clocks are read one after the other, and a synchronised one is nudged all the time.
 _STEP_MS: Final = 1000
-
-
-class Trouble(StrEnum):
-    """What is wrong. The words are those of docs/json.md."""
-
-    DAMAGED = "damaged"
-    """What lies there is no frame; the rest of its segment was not read."""
-    CUT_SHORT = "cut-short"
-    """A segment ends in the middle of a frame."""
-    GAP = "gap"
-    """Frames are missing."""
-    ORDER = "order"
-    """A frame stands behind a later one."""
-    EDITED = "edited"
-    """A frame is not the one that was written, or one before it that nothing proves."""
-    EPOCH = "epoch"
-    """An epoch is missing, comes twice, or has not all its frames: sealed anew with a later key."""
-    SIGNATURE = "signature"
-    """A checkpoint is not signed by this host."""
-    FOREIGN = "foreign"
-    """The head of a segment is of another log, or made by somebody without the key of its epoch."""
-    FORKED = "forked"
-    """What was kept elsewhere is not in this log: an older one was put back, or it went on from an older state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding; ``seq`` is that of the frame, or what was expected there."""
-
-    trouble: Trouble
-    segment: int
-    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +71,6 @@ class Taken:
     body: AuditBody | None = None
 
 
-@dataclass(slots=True)
-class Ranges:
-    """Pieces of the log, first and last seq of each, growing at the end."""
-
-    pieces: list[tuple[int, int]] = field(default_factory=list)
-
-    def add(self, first: int, last: int) -> None:
-        """Take in one more piece, which may go on from the last one."""
-        if self.pieces and self.pieces[-1][1] >= first - 1:
-            first = self.pieces.pop()[0]
-        self.pieces.append((first, last))
-
-
 class LogVerifier:
     """Takes the frames of all segments in order.
 
@@ -116,6 +84,8 @@ class LogVerifier:
         intact: pieces that a signed checkpoint at their end vouches for.
         sealed: pieces whose every frame has the MAC of its epoch; nothing without the auditor's key.
         anchored: the highest seq of an anchor that is in the chain, or None.
+        unchecked: seq of anchors of what was pruned, which nothing shows any more.
+        gone: what is there and what is not; what tombstones account for, after :meth:`finish`.
     """
 
     def __init__(self, suite: Suite, auditor: bytes | None = None, anchors: Mapping[int, bytes] | None = None) -> None:
@@ -136,6 +106,8 @@ class LogVerifier:
         self.clock_steps: list[ClockStep] = []
         self.intact, self.sealed = Ranges(), Ranges()
         self.anchored: int | None = None
+        self.unchecked: list[int] = []
+        self.gone = Gone()
         self.frames = 0
 
     def begin_segment(self, number: int) -> None:
@@ -159,6 +131,7 @@ class LogVerifier:
         previous = self._stated(frame)
         head = None if previous is None else next_head(self._suite, previous, frame)
         self._head = head
+        self.gone.take(self._segment, frame, previous if frame.kind is AuditKind.HEAD else None)
         self._seq = frame.seq + 1
         self._in_epoch = None if self._in_epoch is None else self._in_epoch + 1
         self._check_epoch(frame)
@@ -170,7 +143,16 @@ class LogVerifier:
 
     def finish(self) -> None:
         """There are no more frames: anchors that were not met are of a log that went on longer, or otherwise."""
-        for seq in sorted(self._anchors):
+        self.gone.settle(self.problems)
+        for seq, head in sorted(self._anchors.items()):
+            self._settle_anchor(seq, head, self.gone.covering(seq))
+
+    def _settle_anchor(self, seq: int, head: bytes, buried: Buried | None) -> None:
+        if buried is not None and seq < buried.stone.last:
+            self.unchecked.append(seq)
+        elif buried is not None and head == buried.stone.head:
+            self.anchored = max(seq, self.anchored or 0)
+        else:
             self._found(Trouble.FORKED, seq)
 
     # -- the chain ---------------------------------------------------------------------------------------------
@@ -185,14 +167,19 @@ class LogVerifier:
     def _place(self, frame: AuditFrame) -> None:
         if self._seq is None:
             self._unbroken = frame.seq
-            # What was pruned is told by a tombstone; here it is only not there.
-            self._head = FIRST if frame.seq == 0 else None
+            if frame.seq:
+                self._missing(0, frame.seq - 1)
         elif frame.seq > self._seq:
-            self._found(Trouble.GAP, self._seq)
-            self._lost()
+            self._missing(self._seq, frame.seq - 1)
         elif frame.seq < self._seq:
             self._found(Trouble.ORDER, frame.seq)
             self._lost()
+
+    def _missing(self, first: int, last: int) -> None:
+        """Frames are not there; a tombstone may say why."""
+        self._found(Trouble.GAP, first)
+        self.gone.missing(first, last, self.problems[-1])
+        self._lost()
 
     def _stated(self, frame: AuditFrame) -> bytes | None:
         """h of the frame before: what was computed, and where that is not known, what this frame says of it."""
@@ -201,6 +188,8 @@ class LogVerifier:
                 stated = parse_segment_head(frame.content).previous
             elif frame.kind is AuditKind.CHECKPOINT:
                 stated = parse_signed_checkpoint(frame.content).previous
+            elif frame.kind is AuditKind.TOMBSTONE:
+                stated = parse_tombstone(frame.content).previous
             else:
                 return self._head
         except FormatError:
@@ -300,7 +289,9 @@ class LogVerifier:
             if frame.kind is AuditKind.EPOCH_END:
                 self._end_epoch(frame)
             elif frame.kind is AuditKind.CHECKPOINT:
-                self._check_signature(frame)
+                self._check_checkpoint(frame)
+            elif frame.kind is AuditKind.TOMBSTONE:
+                self._check_tombstone(frame, proved=proved)
             elif frame.kind is AuditKind.RECORD and proved:
                 return self._open(frame)
         except FormatError:
@@ -314,18 +305,31 @@ class LogVerifier:
         self._go_to(max(end.following, frame.epoch))
         self._in_epoch = 0
 
-    def _check_signature(self, frame: AuditFrame) -> None:
+    def _check_checkpoint(self, frame: AuditFrame) -> None:
         content = parse_signed_checkpoint(frame.content)
+        if self._first is not None:
+            text = signed_text(self._first.log_id, frame, content.reason, content.previous)
+            self._is_signed(frame, self._first, content.signature, text)
+
+    def _check_tombstone(self, frame: AuditFrame, *, proved: bool) -> None:
+        stone = parse_tombstone(frame.content)
         if self._first is None:
             return
-        text = signed_text(self._first.log_id, frame, content.reason, content.previous)
+        text = tombstone_text(self._first.log_id, frame, stone.signed_part())
+        signed = self._is_signed(frame, self._first, stone.signature, text)
+        # Whoever has the auditor's key knows more than that the host signed it.
+        if signed and (proved or self._auditor is None):
+            self.gone.bury(self._segment, frame, stone)
+
+    def _is_signed(self, frame: AuditFrame, head: SegmentHead, signature: bytes, text: bytes) -> bool:
         try:
-            PublicKey(Algorithm.ED25519, self._first.signer).check(content.signature, text)
+            PublicKey(Algorithm.ED25519, head.signer).check(signature, text)
         except AuthenticationError:
             self._found(Trouble.SIGNATURE, frame.seq)
             self._lost()
-            return
+            return False
         self.intact.add(self._unbroken, frame.seq)
+        return True
 
     def _open(self, frame: AuditFrame) -> Taken:
         assert self._key is not None
@@ -337,7 +341,3 @@ class LogVerifier:
             self._found(Trouble.EDITED, frame.seq)
             return Taken(frame)
         return Taken(frame, VolumeId(volume_id), body)
-
-
-def _whose(head: SegmentHead) -> tuple[bytes, bytes, bytes]:
-    return head.log_id, head.signer, head.auditor

@@ -53,6 +53,7 @@ class Label(bytes, Enum):
     AUDIT_BODY = b"cloakfs/1 audit body"
     AUDIT_HEAD = b"cloakfs/1 audit head"
     AUDIT_CHECKPOINT = b"cloakfs/1 audit checkpoint"
+    AUDIT_TOMBSTONE = b"cloakfs/1 audit tombstone"
     AUDIT_ANCHOR = b"cloakfs/1 audit anchor"
     DOCUMENT = b"cloakfs/1 document"
 

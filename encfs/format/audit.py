@@ -23,10 +23,10 @@ _SMALLEST: Final = CLEAR_SIZE - _SIZE + _MAC
 _HEAD: Final = Struct(">16sI1216s32s32s1168s")
 _EPOCH_END: Final = Struct(">II")
 _CHECKPOINT: Final = Struct(">B32s64s")
-_STATE: Final = Struct(">4sI16sIQQ32sI32sI16sQQ332s")
+_STATE: Final = Struct(">4sI16sIQQ32sI32sI16sQQQ324s")
 _STATE_MAGIC: Final = b"CLKA"
 _STATE_VERSION: Final = 1
-_ZERO332: Final = bytes(332)
+_ZERO324: Final = bytes(324)
 _U32_MAX: Final = (1 << 32) - 1
 
 
@@ -37,6 +37,7 @@ class AuditKind(IntEnum):
     RECORD = 2
     EPOCH_END = 3
     CHECKPOINT = 4
+    TOMBSTONE = 5
 
 
 class Clock(IntEnum):
@@ -55,7 +56,6 @@ class CheckpointReason(IntEnum):
     KEY_CHANGE = 3
     HOUR = 4
     ASKED = 5
-    PRUNED = 6
 
 
 _KINDS: Final = {kind.value: kind for kind in AuditKind}
@@ -259,6 +259,7 @@ class AuditState:
         head: h of the last frame, 32 bytes.
         frames: so many are in this epoch.
         began: when this epoch did; its clock is not kept.
+        segment_began: wall time of the head of this segment, ms since 1970; 0 before it has one.
 
     Raises:
         FormatError: the values cannot stand in a state.
@@ -273,6 +274,7 @@ class AuditState:
     key: bytes = field(repr=False)
     frames: int
     began: Moment
+    segment_began: int = 0
 
     def __post_init__(self) -> None:
         sizes = (len(self.log_id), len(self.head), len(self.key))
@@ -282,7 +284,9 @@ class AuditState:
             raise FormatError("the state of the audit log names an impossible segment")
         if not (0 <= self.size <= limits.U64_MAX and 0 <= self.seq <= limits.U64_MAX):
             raise FormatError("a number in the state of the audit log is out of range")
-        if not (0 <= self.epoch <= _U32_MAX and 0 <= self.frames <= _U32_MAX):
+        if not (
+            0 <= self.epoch <= _U32_MAX and 0 <= self.frames <= _U32_MAX and 0 <= self.segment_began <= limits.U64_MAX
+        ):
             raise FormatError("a number in the state of the audit log is out of range")
 
     def pack(self) -> bytes:
@@ -302,7 +306,8 @@ class AuditState:
             began.boot_id,
             began.wall_ms,
             began.mono_ms,
-            _ZERO332,
+            self.segment_began,
+            _ZERO324,
         )
 
 
@@ -314,8 +319,10 @@ def parse_audit_state(data: bytes) -> AuditState:
     """
     if len(data) != _STATE.size:
         raise FormatError("the state of the audit log has the wrong length")
-    magic, version, log_id, segment, size, seq, head, epoch, key, frames, boot, wall, mono, zero = _STATE.unpack(data)
-    if magic != _STATE_MAGIC or version != _STATE_VERSION or zero != _ZERO332:
+    magic, version, log_id, segment, size, seq, head, epoch, key, frames, boot, wall, mono, head_at, zero = (
+        _STATE.unpack(data)
+    )
+    if magic != _STATE_MAGIC or version != _STATE_VERSION or zero != _ZERO324:
         raise FormatError("this is not the state of an audit log of version 1")
     return AuditState(
         log_id=log_id,
@@ -327,4 +334,5 @@ def parse_audit_state(data: bytes) -> AuditState:
         key=key,
         frames=frames,
         began=Moment(boot_id=boot, wall_ms=wall, mono_ms=mono, clock=Clock.UNKNOWN),
+        segment_began=head_at,
     )

@@ -136,6 +136,10 @@ AUDIT_EPOCHS_SKIPPED_MAX: Final = 1 << 20
 BOOT_ID_SIZE: Final = 16
 LOG_ID_SIZE: Final = 16
 SEGMENT_MAX: Final = 99_999_999
+TOMBSTONE_SEGMENTS_MAX: Final = 1_000
+"""Segments that one tombstone names."""
+AUDIT_KEPT_MS: Final = 6 * 366 * 24 * 60 * 60 * 1000
+"""For so long everything is kept at least: the six years of 45 CFR 164.316(b)(2), with a leap day in each."""
 SIGNER_SIZE: Final = 32
 TIMESTAMP_MAX: Final = 1 << 16
 """Bytes of a timestamp on an anchor; those of known authorities have some 6,000."""
