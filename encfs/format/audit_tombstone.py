@@ -40,7 +40,7 @@ class Tombstone:
 
     Attributes:
         previous: h of the frame before the tombstone, 32 bytes.
-        first, last: seq of the first and the last frame that are gone, by this one and the tombstones that it carries on.
+        first, last: seq of the first and the last frame that are gone, by this one and by those that it carries on.
         head: h of the last frame that is gone, 32 bytes.
         uid: who asked for it.
         segments: which segments went now, in their order.

@@ -123,7 +123,7 @@ def test_several_processes_append(tmp_path: Path) -> None:
 
 
 def test_segments_end_when_they_are_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one goes on with the chain; whatever is pruned before it, it can be read."""
+    """The next one goes on with the chain; whatever is missing before it, it can be read, and that is told."""
     assert SEGMENT_BYTES == 4 << 20
     monkeypatch.setattr("encfs.audit.log.SEGMENT_BYTES", 5000)
     begun(tmp_path, 30)
@@ -132,7 +132,7 @@ def test_segments_end_when_they_are_large(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list(tmp_path.glob("log-*"))) == 3
     (tmp_path / "log-00000001").unlink()
     verifier, bodies = read_in(tmp_path)
-    assert verifier.problems == []
+    assert [(each.trouble, each.seq) for each in verifier.problems] == [(Trouble.GAP, 0)]
     assert numbers(bodies) == list(range(30))[-len(numbers(bodies)) :] != []
 
 
@@ -186,6 +186,7 @@ def test_the_whole_log_is_gone(tmp_path: Path) -> None:
         log.record(VOLUME, body(3))
     verifier, bodies = read_in(tmp_path)
     assert [each.action for each in bodies] == ["log.missing", "test"]
+    assert [(each.trouble, each.seq) for each in verifier.problems] == [(Trouble.GAP, 0)]
     assert verifier.sealed.pieces[0][0] == 4
 
 

@@ -292,7 +292,9 @@ def test_segments_go_on() -> None:
     pruned = LogVerifier(SUITE, AUDITOR)
     pruned.begin_segment(2)
     assert [taken.body for taken in map(pruned.take, second) if taken is not None and taken.body] == [BODY]
-    assert (pruned.problems, pruned.intact.pieces) == ([], [(len(frames), end.state.seq - 1)])
+    pruned.finish()
+    assert pruned.problems == [Problem(Trouble.GAP, 2, 0)]
+    assert pruned.intact.pieces == [(len(frames), end.state.seq - 1)]
 
 
 def test_another_auditor_reads_nothing() -> None:

@@ -41,7 +41,16 @@ PACKED = bytes.fromhex(
 ) + b"content"  # fmt: skip
 BODY = AuditBody(action="volume.lock", outcome=Outcome.REFUSED, uid=0, object="x", detail={"n": 1, "why": "ü"})
 STATE = AuditState(
-    log_id=b"l" * 16, segment=2, size=3, seq=4, head=b"h" * 32, epoch=5, key=b"k" * 32, frames=6, began=AT
+    log_id=b"l" * 16,
+    segment=2,
+    size=3,
+    seq=4,
+    head=b"h" * 32,
+    epoch=5,
+    key=b"k" * 32,
+    frames=6,
+    began=AT,
+    segment_began=0x41,
 )
 
 
@@ -60,7 +69,7 @@ def test_a_frame_byte_for_byte() -> None:
         lambda raw: raw[:-1],
         lambda raw: raw + b"\0",
         lambda raw: raw[:4] + b"\0" + raw[5:],
-        lambda raw: raw[:4] + b"\5" + raw[5:],
+        lambda raw: raw[:4] + b"\6" + raw[5:],
         lambda raw: raw[:5] + b"\3" + raw[6:],
         lambda raw: raw[:6] + b"\1" + raw[7:],
         lambda raw: b"\0\0\0\x4f" + raw[4:],
@@ -126,7 +135,8 @@ def test_the_state_byte_for_byte() -> None:
     assert packed[24:44] == b"\0\0\0\2" + bytes(7) + b"\3" + bytes(7) + b"\4"
     assert packed[44:116] == b"h" * 32 + b"\0\0\0\5" + b"k" * 32 + b"\0\0\0\6"
     assert packed[116:148] == AT.boot_id + packed[132:148]
-    assert not any(packed[148:])
+    assert packed[148:156] == bytes(7) + b"\x41"
+    assert not any(packed[156:])
     assert parse_audit_state(packed) == replace(STATE, began=replace(AT, clock=Clock.UNKNOWN))
     assert "kkkk" not in repr(STATE)
     for broken in (packed[1:] + b"\0", b"\1" + packed[1:], packed[:-1] + b"\1", packed[:7] + b"\2" + packed[8:]):
