@@ -23,10 +23,11 @@ _SMALLEST: Final = CLEAR_SIZE - _SIZE + _MAC
 _HEAD: Final = Struct(">16sI1216s32s32s1168s")
 _EPOCH_END: Final = Struct(">II")
 _CHECKPOINT: Final = Struct(">B32s64s")
-_STATE: Final = Struct(">4sI16sIQQ32sI32sI16sQQQ324s")
+_STATE: Final = Struct(">4sI16sIQQ32sI32sI16sQQ17sQ307s")
 _STATE_MAGIC: Final = b"CLKA"
 _STATE_VERSION: Final = 1
-_ZERO324: Final = bytes(324)
+_ZERO17: Final = bytes(17)
+_ZERO307: Final = bytes(307)
 _U32_MAX: Final = (1 << 32) - 1
 
 
@@ -306,8 +307,9 @@ class AuditState:
             began.boot_id,
             began.wall_ms,
             began.mono_ms,
+            _ZERO17,
             self.segment_began,
-            _ZERO324,
+            _ZERO307,
         )
 
 
@@ -319,10 +321,10 @@ def parse_audit_state(data: bytes) -> AuditState:
     """
     if len(data) != _STATE.size:
         raise FormatError("the state of the audit log has the wrong length")
-    magic, version, log_id, segment, size, seq, head, epoch, key, frames, boot, wall, mono, head_at, zero = (
+    magic, version, log_id, segment, size, seq, head, epoch, key, frames, boot, wall, mono, none, head_at, zero = (
         _STATE.unpack(data)
     )
-    if magic != _STATE_MAGIC or version != _STATE_VERSION or zero != _ZERO324:
+    if magic != _STATE_MAGIC or version != _STATE_VERSION or none != _ZERO17 or zero != _ZERO307:
         raise FormatError("this is not the state of an audit log of version 1")
     return AuditState(
         log_id=log_id,

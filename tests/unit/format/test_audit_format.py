@@ -135,8 +135,8 @@ def test_the_state_byte_for_byte() -> None:
     assert packed[24:44] == b"\0\0\0\2" + bytes(7) + b"\3" + bytes(7) + b"\4"
     assert packed[44:116] == b"h" * 32 + b"\0\0\0\5" + b"k" * 32 + b"\0\0\0\6"
     assert packed[116:148] == AT.boot_id + packed[132:148]
-    assert packed[148:156] == bytes(7) + b"\x41"
-    assert not any(packed[156:])
+    assert packed[148:173] == bytes(24) + b"\x41"
+    assert not any(packed[173:])
     assert parse_audit_state(packed) == replace(STATE, began=replace(AT, clock=Clock.UNKNOWN))
     assert "kkkk" not in repr(STATE)
     for broken in (packed[1:] + b"\0", b"\1" + packed[1:], packed[:-1] + b"\1", packed[:7] + b"\2" + packed[8:]):
