@@ -118,6 +118,12 @@ class AnchorError(AuditError):
     """An anchor of the audit log could not be brought to another place, or it is not known whether it got there."""
 
 
+class AuditorKeyError(AuditError):
+    """An auditor key that belongs to another audit log."""
+
+    exit_code = ExitCode.WRONG_SECRET
+
+
 class RegisterError(AuditError):
     """A register of this computer is damaged, or was changed by something else (FORMAT.md section 17)."""
 

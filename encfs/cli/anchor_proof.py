@@ -14,6 +14,7 @@ from encfs.audit.anchoring import AnchorProblem, AnchorTrouble, Judged, Kept
 from encfs.audit.home import Home
 from encfs.cli import output
 from encfs.errors import DataError, UsageError
+from encfs.format.anchor import Anchor
 
 if TYPE_CHECKING:
     from encfs.crypto.timestamps import Roots, Stamp
@@ -63,6 +64,11 @@ class AnchorProof:
     @property
     def problems(self) -> list[AnchorProblem]:
         return self.judged.problems
+
+    @property
+    def anchors(self) -> list[Anchor]:
+        """Those of this log that are right in themselves."""
+        return [one.anchor for one in self.judged.own]
 
     def rows(self) -> list[tuple[str, str]]:
         """For the table."""

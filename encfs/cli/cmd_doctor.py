@@ -31,6 +31,7 @@ from encfs.doctor.host_facts import look_at_host
 from encfs.doctor.volume_checks import volume_checks
 from encfs.errors import CloakfsError, ExitCode, NotAVolumeError
 from encfs.registers import health as register_health
+from encfs.registers import reviews
 from encfs.share import plan
 from encfs.share.places import places
 
@@ -72,7 +73,7 @@ def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
         known = doctor_facts.known_volumes()
     with progress.activity("Looking at this machine"):
         host = host_checks(look_at_host(clock=clock.now().clock, libraries=doctor_facts.libraries()))
-        host += [*health.checks(), *register_health.checks(time.time())]
+        host += [*health.checks(), *register_health.checks(time.time()), *reviews.checks()]
     groups = []
     for target in known.targets:
         with progress.activity(f"Looking at {output.printable(target.volume)}"):

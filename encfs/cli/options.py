@@ -16,8 +16,9 @@ from encfs.cli import completing
 _F = TypeVar("_F", bound=Callable[..., Any])
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE: Final = re.compile(r"(\d+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"(\d{1,6})([smhd])", re.IGNORECASE)
+# A year is never shorter than one of the calendar.
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 366 * 86400.0}
+_DURATION: Final = re.compile(r"(\d{1,6})([smhdy])", re.IGNORECASE)
 
 
 def command(name: str, *, example: str) -> Callable[[_F], click.Command]:
@@ -54,7 +55,7 @@ class Size(click.ParamType[int]):
 
 
 class Duration(click.ParamType[float]):
-    """A length of time with a unit, in seconds: 90s, 30m, 2h, 1d."""
+    """A length of time with a unit, in seconds: 90s, 30m, 2h, 1d, 6y."""
 
     name = "duration"
 

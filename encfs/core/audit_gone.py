@@ -58,7 +58,7 @@ class Gone:
 
     Attributes:
         segments: what is there, by number.
-        stones: tombstones that are signed.
+        stones: tombstones that are signed; after :meth:`settle` those that are true.
         pruned: what tombstones account for, after :meth:`settle`.
         unfinished: segments that are there although a tombstone names them just so, after :meth:`settle`.
     """
@@ -98,10 +98,12 @@ class Gone:
 
     def settle(self, problems: list[Problem]) -> None:
         """There are no more frames: take out what tombstones account for, put in what is wrong with them."""
-        for one in self.stones:
+        stones, self.stones = self.stones, []
+        for one in stones:
             if not self._fits(one.stone):
                 problems.append(Problem(Trouble.TOMBSTONE, one.segment, one.frame.seq))
                 continue
+            self.stones.append(one)
             if self._is_early(one):
                 problems.append(Problem(Trouble.TOO_EARLY, one.segment, one.frame.seq))
             self.pruned.add(one.stone.first, one.stone.last)
