@@ -88,7 +88,8 @@ def frames_of(store: Store, dirfd: int, number: int, offset: int = 0) -> Iterato
 @contextmanager
 def locked(store: Store, dirfd: int, *, shared: bool = False) -> Iterator[None]:
     """Keep others off, or writers only; waits for them."""
-    fd = store.open(dirfd, LOCK, os.O_RDWR | os.O_CREAT)
+    # A reader does without the right to write: the medium may be read-only.
+    fd = store.open(dirfd, LOCK, (os.O_RDONLY if shared else os.O_RDWR) | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield

@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
+from encfs.audit.home import Home
+from encfs.audit.log import AuditLog
 from encfs.audit.pruning import Plan, prune, survey
 from encfs.audit.reading import read_log
 from encfs.cli import audit_reading, options, output, terminal
 from encfs.cli.options import Duration
-from encfs.errors import ExitCode
+from encfs.errors import AuditError, ExitCode
 from encfs.format.audit import Clock
 
 
@@ -50,7 +52,7 @@ def command(*, keep: float, yes: bool, as_json: bool) -> ExitCode:
                 output.warn("nothing sets the clock of this computer by the network: look whether its date is right")
             if not yes:
                 _ask()
-            prune(log, here.store, here.dirfd, plan, uid=os.getuid())
+            _prune(log, here, plan)
     if going:
         last = plan.expired[-1].segment.last if plan.expired else plan.unfinished[-1].last
         count = len(plan.expired) + len(plan.unfinished)
@@ -60,6 +62,17 @@ def command(*, keep: float, yes: bool, as_json: bool) -> ExitCode:
     elif going:
         output.say('Removed. "cloakfs audit verify" tells of it from now on.')
     return ExitCode.OK
+
+
+def _prune(log: AuditLog, here: Home, plan: Plan) -> None:
+    """Raises: AuditError: the log has changed meanwhile, or cannot be written."""
+    try:
+        prune(log, here.store, here.dirfd, plan, uid=os.getuid())
+    except OSError as exc:
+        raise AuditError(
+            f"the audit log could not be pruned: {exc.strerror}",
+            hint="Nothing has gone without a mark in the log. Make room, or mend the disk of the system, and try again.",
+        ) from exc
 
 
 def _show(plan: Plan, *, quiet: bool) -> None:

@@ -12,7 +12,18 @@ import click
 
 from encfs.audit.home import AUDITOR_KEY, begin_anew, directory, home
 from encfs.audit.reading import read_log, too_early
-from encfs.cli import audit_forms, audit_prune, audit_review, media, options, output, periods, secret_files, targets
+from encfs.cli import (
+    audit_forms,
+    audit_prune,
+    audit_review,
+    auditing,
+    media,
+    options,
+    output,
+    periods,
+    secret_files,
+    targets,
+)
 from encfs.cli.anchor_proof import AnchorProof, anchor_proof
 from encfs.cli.audit_anchor import anchor
 from encfs.cli.audit_reading import anchors_option, auditor_option, note, opened, part_options, rows
@@ -20,6 +31,8 @@ from encfs.cli.secrets import read_file
 from encfs.core.audit_gone import Buried
 from encfs.core.audit_verify import LogVerifier, Trouble
 from encfs.errors import ExitCode, UsageError
+from encfs.format.audit import NO_VOLUME
+from encfs.format.audit_body import Outcome
 
 _TROUBLES: Final = {
     Trouble.DAMAGED: "what lies there is no record; the rest of that part of the log was not read",
@@ -62,7 +75,7 @@ def show(*, since: str | None, until: str | None, volume: str | None, key_file: 
     The whole log is verified whatever part of it is shown.
     """
     found = rows(key_file, periods.period(since, until), volume)
-    note("log.read", records=len(found))
+    auditing.tell("log.read", Outcome.DONE, NO_VOLUME, records=len(found))
     if as_json:
         output.print_json({"records": found})
         return ExitCode.OK
@@ -90,7 +103,7 @@ def export(*, form: str, since: str | None, until: str | None, volume: str | Non
     The whole log is verified whatever part of it is written.
     """
     found = rows(key_file, periods.period(since, until), volume)
-    note("log.export", records=len(found), form=form)
+    auditing.tell("log.export", Outcome.DONE, NO_VOLUME, records=len(found), form=form)
     for line in audit_forms.FORMS[form](found):
         output.say(line)
     return ExitCode.OK
@@ -119,7 +132,7 @@ def verify(*, anchors: str | None, tsa_ca: str | None, key_file: str | None, as_
             last = taken.frame
     verifier.problems += [] if proof is None else too_early(verifier, proof.anchors)
     wrong = len(verifier.problems) + (len(proof.problems) if proof is not None else 0)
-    note("log.verify", problems=wrong)
+    auditing.tell("log.verify", Outcome.DONE, NO_VOLUME, problems=wrong)
     status = ExitCode.FINDINGS if wrong else ExitCode.OK
     if as_json:
         output.print_json(_report(verifier, proof))

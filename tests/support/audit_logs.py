@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
+from encfs.audit.home import directory, home
 from encfs.audit.log import AuditLog, LogKeys
 from encfs.audit.reading import read_segments
 from encfs.core.audit_verify import LogVerifier, Trouble
 from encfs.crypto import kem
 from encfs.crypto.signing import Signer
 from encfs.crypto.suite import CLOAKFS_1
+from encfs.format import limits
 from encfs.format.audit import Clock, Moment
 from encfs.format.audit_body import AuditBody, Outcome
 from encfs.store.base import Store
@@ -109,3 +112,18 @@ def read_in(
 def troubles(verifier: LogVerifier) -> list[Trouble]:
     """What is wrong, in the order in which it was found."""
     return [problem.trouble for problem in verifier.problems]
+
+
+def years_here(years: float = 7, every: float = 30) -> Clocks:
+    """The log of this user (``CLOAKFS_STATE_DIRECTORY``), of so many years until now; its clocks."""
+    now = Clocks(int(time.time() * 1000 - years * 366 * DAY))
+    usual, limits.AUDIT_EPOCH_MS = limits.AUDIT_EPOCH_MS, DAY  # type: ignore[misc]
+    try:
+        with home() as here:
+            signer = here.signer()
+            public = here.keys()[1]
+            assert public is not None
+            years_of(directory(), now, years, every, keys=LogKeys(public, signer))
+    finally:
+        limits.AUDIT_EPOCH_MS = usual  # type: ignore[misc]
+    return now
