@@ -71,7 +71,7 @@ def _prune(log: AuditLog, here: Home, plan: Plan) -> None:
     except OSError as exc:
         raise AuditError(
             f"the audit log could not be pruned: {exc.strerror}",
-            hint="Nothing has gone without a mark in the log. Make room, or mend the disk of the system, and try again.",
+            hint="Nothing has gone without a mark in the log. Make room, or mend the disk; another go finishes it.",
         ) from exc
 
 
