@@ -149,9 +149,7 @@ def _opinion(
     name = terminal.ask("Who reviews this? ") if reviewer is None else reviewer
     if not name.strip():
         raise UsageError("a review needs the name of whoever makes it", hint=_SCRIPTS)
-    found = _ask_findings() if asked else [text.strip() for text in findings if text.strip()]
-    if not found and findings:
-        raise UsageError("a finding is empty", hint="If there is nothing to say, give --no-findings.")
+    found = _ask_findings() if asked else [text.strip() for text in findings]
     if not found and summary["problems"]:
         raise UsageError(
             "something in the log itself is wrong, so a review has to say what is made of that",

@@ -18,9 +18,11 @@ from encfs.audit.log import STATE
 from encfs.checks import Checked, Light
 from encfs.core.audit_trouble import Trouble
 from encfs.core.audit_verify import LogVerifier, Taken
-from encfs.errors import CloakfsError
+from encfs.errors import CloakfsError, FormatError
 from encfs.format.audit_body import Outcome
-from encfs.registers.ledger import Entry, Ledger
+from encfs.format.canonical import Fields
+from encfs.registers.ledger import Entry, Ledger, damaged
+from encfs.registers.words import check_text, text_list
 from encfs.wording import human_date
 
 REGISTER: Final = "reviews"
@@ -101,7 +103,14 @@ class Review:
 def content(
     reviewer: str, findings: Sequence[str], log: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What is signed."""
+    """What is signed.
+
+    Raises:
+        UsageError: a text cannot stand in a register.
+    """
+    check_text("reviewer", reviewer, needed=True)
+    for text in findings:
+        check_text("finding", text, needed=True)
     return {"reviewer": reviewer, "findings": list(findings), "log": dict(log), "summary": dict(summary)}
 
 
@@ -116,21 +125,31 @@ def add(data: Mapping[str, Any]) -> Review:
 
 def reviews() -> list[Review]:
     """All of them, the oldest first. Raises: RegisterError, OSError, RuntimeError."""
-    return [_review(entry) for entry in Ledger(REGISTER).entries() if entry.kind == _KIND]
+    return [_review(entry) for entry in Ledger(REGISTER).entries()]
 
 
 def _review(entry: Entry) -> Review:
-    data = entry.data
-    return Review(
-        seq=entry.seq,
-        at=entry.at,
-        uid=entry.uid,
-        reviewer=data["reviewer"],
-        findings=tuple(data["findings"]),
-        log=data["log"],
-        summary=data["summary"],
-        digest=entry.digest,
-    )
+    """Raises: RegisterError: it is no review."""
+    try:
+        if entry.kind != _KIND:
+            raise FormatError("an entry is of a kind that this version does not know")
+        fields = Fields(entry.data)
+        made = Review(
+            seq=entry.seq,
+            at=entry.at,
+            uid=entry.uid,
+            reviewer=fields.text("reviewer"),
+            findings=text_list(fields, "findings"),
+            log=fields.mapping("log"),
+            summary=fields.mapping("summary"),
+            digest=entry.digest,
+        )
+        fields.finish()
+        for name in ("since", "until"):
+            Fields(made.summary).integer(name)
+    except FormatError as exc:
+        raise damaged(REGISTER, entry.seq) from exc
+    return made
 
 
 def covered(made: Iterable[Review], log_began: int) -> int:
