@@ -16,7 +16,7 @@ def record(table: str, row: str, *, cases: int = 1, note: str = "", **figures: i
 
     Args:
         table: ``attacks``, ``crashes``, ``faults``, ``media``, ``limits``, ``fuzz``, ``freshness``, ``checkpoint``,
-            ``repair`` or ``mutants``.
+            ``repair``, ``audit`` or ``mutants``.
         row: what was tried, in words that stay the same from run to run. Rows of the same name are added up.
         cases: how many single cases (crash points, failed calls, examples) held.
         note: the outcome in a few words.
