@@ -14,12 +14,13 @@ import pytest
 
 from encfs.audit.log import SEGMENT_MS, LogKeys, segment_name, segments
 from encfs.audit.pruning import KEPT_MS, Plan, prune, survey
-from encfs.audit.reading import Anchor, too_early
+from encfs.audit.reading import too_early
 from encfs.core.audit import FIRST
 from encfs.core.audit_verify import Trouble
 from encfs.crypto.signing import Signer
 from encfs.errors import AuditError, UsageError
 from encfs.format import limits
+from encfs.format.anchor import Anchor
 from encfs.format.audit import CheckpointReason
 from encfs.format.audit_tombstone import PrunedSegment, Tombstone
 from encfs.store.base import Store
