@@ -46,7 +46,7 @@ def command(*, keep: float, yes: bool, as_json: bool) -> ExitCode:
         plan = survey(here.store, here.dirfd, verifier, now_ms=at.wall_ms, keep_ms=int(keep * 1000))
         going = bool(plan.expired or plan.unfinished)
         if not as_json or not yes:
-            _show(plan, quiet=as_json)
+            _show(plan, at.wall_ms, quiet=as_json)
         if going:
             if at.clock is not Clock.SYNCHRONISED:
                 output.warn("nothing sets the clock of this computer by the network: look whether its date is right")
@@ -75,7 +75,7 @@ def _prune(log: AuditLog, here: Home, plan: Plan) -> None:
         ) from exc
 
 
-def _show(plan: Plan, *, quiet: bool) -> None:
+def _show(plan: Plan, now_ms: int, *, quiet: bool) -> None:
     say = output.remark if quiet else output.say
     for one in plan.expired:
         days = f"{output.human_date(one.since_ms / 1000)} to {output.human_date(one.until_ms / 1000)}"
@@ -87,7 +87,10 @@ def _show(plan: Plan, *, quiet: bool) -> None:
         say("Nothing is old enough to be removed.")
     if plan.wrong is not None:
         say(f"log-{plan.wrong:08} and all behind it stay: something in it is wrong (cloakfs audit verify).")
-    if plan.later_ms is not None:
+    if plan.later_ms is not None and plan.later_ms <= now_ms:
+        # Six years are counted from the last record, so a log in which nothing happens grows no older.
+        say("The next part is old enough as soon as something else is recorded.")
+    elif plan.later_ms is not None:
         say(f"The next part will be old enough on {output.human_date(plan.later_ms / 1000)}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -118,3 +119,16 @@ def test_the_future_is_not_reviewed() -> None:
     years_here(years=0.2)
     made = run("audit", "review", *SOMEBODY, "--no-findings", "--until", "2999-01-01", "--json").json
     assert made["summary"]["until"] <= time.time()
+
+
+def test_anchors_are_held_against_the_log(volume: Made, elsewhere: Path) -> None:
+    """A right one is part of the review; one that is of no log here wants a finding."""
+    run("cat", volume.path, "empty", "--recovery-file", volume.recovery_file)
+    anchors = elsewhere / "anchors"
+    assert run("audit", "anchor", anchors).code == 0
+    good = run("audit", "review", *SOMEBODY, "--no-findings", "--anchors", anchors, "--json").json["summary"]
+    assert (good["problems"], good["anchored"] is not None) == ({}, True)
+    line = json.loads(anchors.read_text())
+    anchors.write_text(json.dumps({**line, "log": "00" * 16}) + "\n")
+    refused = run("audit", "review", *SOMEBODY, "--no-findings", "--anchors", anchors)
+    assert (refused.code, "anchor-foreign" in refused.out) == (ExitCode.USAGE, True)
