@@ -44,9 +44,9 @@ def recorded(action: str) -> Callable[[_F], _F]:
             try:
                 code: ExitCode = function(**given)
             except BaseException as exc:
-                tell(action, journal.outcome_of(exc), volume_id_of(given["volume"]))
+                tell(action, journal.outcome_of(exc), volume_id_of(given["volume"]), pid=os.getpid())
                 raise
-            tell(action, Outcome.DONE, volume_id_of(given["volume"]), exit=int(code))
+            tell(action, Outcome.DONE, volume_id_of(given["volume"]), exit=int(code), pid=os.getpid())
             return code
 
         return run  # type: ignore[return-value]

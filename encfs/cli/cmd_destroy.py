@@ -260,7 +260,7 @@ def _before(wishes: _Wishes, path: str, eraser: Eraser, found: Survey, loose: Ma
     holders = [
         *key_holders.elsewhere(eraser.volume_id or NO_VOLUME, path, wishes.people.label),
         *key_holders.of_slots(slots),
-        *key_holders.near(doctor_facts.secrets_near(os.fsencode(path))),
+        *key_holders.near(doctor_facts.look_near(os.fsencode(path))),
     ]
     return certificate.begun(
         volume_id=eraser.volume_id,

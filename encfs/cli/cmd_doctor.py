@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import click
@@ -18,11 +19,13 @@ from encfs.cli import (
     break_glass,
     checks_view,
     doctor_facts,
+    incident_view,
     mount_troubles,
     options,
     output,
     policy_view,
     progress,
+    seeing,
     share_view,
     targets,
 )
@@ -74,6 +77,7 @@ def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
     with progress.activity("Looking at this machine"):
         host = host_checks(look_at_host(clock=clock.now().clock, libraries=doctor_facts.libraries()))
         host += [*health.checks(), *register_health.checks(time.time()), *reviews.checks()]
+        host += incident_view.checks(datetime.now().astimezone().date())
     groups = []
     for target in known.targets:
         with progress.activity(f"Looking at {output.printable(target.volume)}"):
@@ -111,6 +115,7 @@ def _of_volume(target: targets.Target) -> list[Checked]:
     try:
         standing = policy_view.standing(target, int(time.time()))
         facts = doctor_facts.volume_facts(target, standing.config)
+        seeing.looked(standing.config, facts.near)
     except (CloakfsError, OSError) as exc:
         return [*checks, _unreadable(exc)]
     used = break_glass.told(target.volume, break_glass.uses(standing.config))

@@ -17,8 +17,10 @@ import click
 
 from encfs.checks import Checked, Light, worst
 from encfs.cli import (
+    auditing,
     break_glass,
     checks_view,
+    incident_view,
     last_locks,
     mount_troubles,
     opened_elsewhere,
@@ -32,6 +34,7 @@ from encfs.cli import (
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import unlock
 from encfs.errors import CloakfsError, ExitCode
+from encfs.format.audit_body import Outcome
 from encfs.format.policy import NO_POLICY
 from encfs.host.verified import last_verified
 from encfs.memory.swap import Swap, swaps
@@ -79,7 +82,8 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
 
     The exit status is 0 where all is well, 1 (amber) where a rule of the policy of a volume is soon due or cannot be
     told, 2 (red) where one is broken. A volume without a policy is always 0. Without an argument the registers of this
-    computer count too: a medium that is overdue, and an exception that nobody has looked at again, are red.
+    computer count too: a medium that is overdue, an exception that nobody has looked at again, and an incident whose
+    date is past are red.
     """
     found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
     described = [_describe(target, secret, quick=quick) for target in found]
@@ -87,7 +91,7 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     known = {volume["volume"] for volume in volumes}
     locked = [] if targets_ else [lock for lock in last_locks.by_themselves() if lock["volume"] not in known]
     swap = swaps()
-    registered = [] if targets_ else health.checks(time.time())
+    registered = [] if targets_ else [*health.checks(time.time()), *incident_view.waiting()]
     # The numbers are those of other failures too: either way somebody has to look.
     lights = [standing.judgement.light for _, standing in described if standing is not None]
     status = ExitCode(max([*lights, worst(registered)]))
@@ -151,6 +155,7 @@ def _describe(
             last = as_dict(records[-1]) if records else None
             elsewhere = [as_dict(one) for one in volume.elsewhere]
             standing = policy_view.opened(volume.config, now)
+        auditing.tell("volume.status", Outcome.DONE, standing.config.volume_id, pid=os.getpid())
     if standing is not None and standing.config.policy == NO_POLICY:
         standing = None
     described = {

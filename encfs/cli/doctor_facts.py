@@ -16,7 +16,7 @@ from typing import Final
 
 from encfs.cli import media, mounts, targets
 from encfs.doctor.host_facts import Library
-from encfs.doctor.near import Search, search
+from encfs.doctor.near import ENTRIES_MAX, Search, search
 from encfs.doctor.unattended import Given, unattended
 from encfs.doctor.volume_checks import Room, VolumeFacts
 from encfs.errors import ConfigError, NotAVolumeError, RegisterError
@@ -118,12 +118,18 @@ def volume_facts(target: targets.Target, config: Config) -> VolumeFacts:
         config=config,
         damaged_copies=damaged,
         room=_room(path),
-        near=secrets_near(path),
+        near=look_near(path),
         unattended=list(_given(target.volume)),
         verified_at=None if last is None else last.at,
         wrong=0 if last is None else last.wrong,
         now=time.time(),
     )
+
+
+def look_near(path: bytes, *, entries_max: int | None = None) -> Search:
+    """What opens a volume and lies on the medium of the one at ``path``. Raises: OSError: it is gone."""
+    limit = ENTRIES_MAX if entries_max is None else entries_max
+    return search(_places_near(path), os.stat(path).st_dev, mounts=_mount_points(), entries_max=limit)
 
 
 def _room(path: bytes) -> Room | None:
@@ -137,11 +143,6 @@ def _room(path: bytes) -> Room | None:
         files_free=disk.f_favail if disk.f_files else None,
         is_read_only=bool(disk.f_flag & os.ST_RDONLY),
     )
-
-
-def secrets_near(path: bytes) -> Search:
-    """What lies on the medium of a volume and looks like a key."""
-    return search(_places_near(path), os.stat(path).st_dev, mounts=_mount_points())
 
 
 def _places_near(path: bytes) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ from encfs.cli import (
     recovery_key,
     secret_files,
     secrets,
+    seeing,
     terminal,
     unlocking,
 )
@@ -142,6 +143,7 @@ def opened(path: str, secret: SecretOptions) -> Keys:
     """
     keys = unlocking.try_sources(path, secret, lambda source: open_keys(path, source))
     note_use(keys)
+    keys.on_written = seeing.keys_changed
     return keys
 
 

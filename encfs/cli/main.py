@@ -46,6 +46,7 @@ _COMMANDS: Final = {
     "checkpoint": "Write a sealed list of everything, for verify to compare with later.",
     "destroy": "Destroy the keys of a volume for good, with a certificate.",
     "handover": "Make a verified copy of a volume for somebody else, with a receipt.",
+    "incident": "A stick or a computer is lost: what can be shown, and who has to be told.",
     "audit": "Show and prove what was done with volumes on this computer.",
     "media": "Keep a register of sticks and disks: who has which, and which is lost.",
     "exception": "Keep a register of data that is not encrypted, and until when that holds.",

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from encfs import runtime
-from encfs.cli import break_glass, control, last_locks, mounts, output, presences, swapping, targets
+from encfs.cli import break_glass, control, last_locks, mounts, output, presences, seeing, swapping, targets
 from encfs.cli.auditing import RecordedLocks
 from encfs.cli.cmd_lock import lock_mounted
 from encfs.cli.cmd_status import recovery_text
@@ -114,6 +114,7 @@ def mount(request: MountRequest) -> dict[str, Any]:
     )
     locks = RecordedLocks(presence, config.volume_id, opened.slot.id)
     options = replace(options, idle=_idle(opened.config.policy, request.idle))
+    seeing.look(request.volume, entries_max=seeing.AT_A_MOUNT)
     daemon.start(opened, options, foreground=request.foreground, locks=locks)
     if request.foreground:
         return {}

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import click
 
 from encfs import runtime
-from encfs.cli import cmd_lock, control, mounts, options, output, processes, progress, targets
+from encfs.cli import cmd_lock, control, doctor_facts, mounts, options, output, processes, progress, seeing, targets
 from encfs.cli.mounts import KernelMount
 from encfs.errors import CloakfsError, ExitCode, LowerIOError, MountBusyError, NotMountedError, UsageError
-from encfs.stick import devices, release
+from encfs.stick import devices, layout, release
 from encfs.stick.devices import Device
 from encfs.volume import read_config
 
@@ -68,6 +68,7 @@ def command(*, which: str, as_json: bool) -> ExitCode:
     medium = _find(which)
     done = _Done()
     with progress.activity("Writing everything to the stick"), _not_safe():
+        _look(medium)
         _lock(medium, done)
         _unmount(medium, done)
         # Partitions first: what is written to one of them is not in the cache of the disk.
@@ -188,6 +189,14 @@ def _hex(number: str) -> str:
 
 
 # -- letting go ------------------------------------------------------------------------------------------------------
+
+
+def _look(medium: _Medium) -> None:
+    """Whether what opens a volume leaves the house together with it: for the day on which the stick is lost."""
+    places = {targets.find(kernel.mountpoint).volume for kernel in medium.volumes}
+    own = {layout.volume_at(kernel.mountpoint) for kernel in medium.mounts}
+    for volume in sorted(places | {path for path in own if doctor_facts.is_volume(path)}):
+        seeing.look(volume)
 
 
 def _lock(medium: _Medium, done: _Done) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from encfs.audit import journal
-from encfs.cli import auditing, elsewhere, opened_elsewhere, output, presences, progress, shares, terminal
+from encfs.cli import auditing, elsewhere, opened_elsewhere, output, presences, progress, seeing, shares, terminal
 from encfs.cli.secrets import (
     SCRIPT_HINT,
     SecretOptions,
@@ -156,7 +156,9 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             kind=str(volume.slot.kind),
             label=volume.slot.label,
             read_only=int(read_only),
+            pid=os.getpid(),
         )
+        seeing.opened(volume)
         memory.slot_used(volume.config.volume_id, volume.slot.id)
         # A mount forks now, and SQLite bears no open file across that. It has also taken places that were just freed,
         # and keeps them as they were until it fills them.

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from encfs.cli import auditing, calibration, new_passphrase, output, presences, progress, terminal
+from encfs.cli import auditing, calibration, new_passphrase, output, presences, progress, seeing, terminal
 from encfs.cli.calibration import Calibrated, calibrate
 from encfs.cli.new_passphrase import Wanted
 from encfs.cli.recovery_key import prove, write_file
@@ -203,6 +203,8 @@ def _create(wishes: Wishes, chosen: Chosen, volume: str, place: str | None) -> C
     auditing.tell(
         "volume.create", Outcome.DONE, config.volume_id, cell_size=config.cell_size, kdf_memory_kib=kdf.memory_kib
     )
+    seeing.keys_changed(config)
+    seeing.look(volume, entries_max=seeing.AT_A_MOUNT)
     return config
 
 

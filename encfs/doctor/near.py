@@ -32,6 +32,7 @@ _SHEET: Final = re.compile(rb"/Title \((Recovery key|Share [0-9]{1,2} of [0-9]{1
 _SHEET_SIZES: Final = range(10_000, 1_000_000)
 _SHEET_END: Final = 4096
 # An identity that pyrage or OpenSSH wrote.
+_LOST_AND_FOUND: Final = b"lost+found"
 _AGE_IDENTITY: Final = re.compile(rb"(?:^|\n)AGE-SECRET-KEY-1[0-9A-Z]{20}")
 
 
@@ -85,7 +86,8 @@ def search(
             complete = False
             break
         if info is None:
-            complete = False  # A directory that this user may not read.
+            # A directory that this user may not read. That of mkfs.ext4 is root's, and nobody puts a key there.
+            complete = complete and os.path.basename(path) == _LOST_AND_FOUND
         elif stat.S_ISREG(info.st_mode) and _may_be_one(path, info.st_size):
             reads += 1
             kind = _kind(path, info.st_size)

@@ -32,7 +32,7 @@ FREE_BYTES_AMBER: Final = 10 << 30
 FREE_SHARE_AMBER: Final = 0.05
 FREE_FILES_AMBER: Final = 1000
 _RESERVE: Final = (SlotKind.RECOVERY, SlotKind.SHARES)
-_OPENS: Final = {
+OPENS: Final = {
     Kind.KEY_FILE: (SlotKind.KEY_FILE, SlotKind.PASSPHRASE_AND_KEY_FILE),
     Kind.RECOVERY: (SlotKind.RECOVERY,),
     Kind.RECOVERY_SHEET: (SlotKind.RECOVERY,),
@@ -141,7 +141,7 @@ def _costs_enough(config: Config, slot: Slot) -> bool:
 
 def _apart(facts: VolumeFacts) -> list[Checked]:
     kinds = {str(slot.kind) for slot in facts.config.slots}
-    beside = [secret for secret in facts.near.secrets if kinds & {str(kind) for kind in _OPENS[secret.kind]}]
+    beside = [secret for secret in facts.near.secrets if kinds & {str(kind) for kind in OPENS[secret.kind]}]
     checks = [
         _apart_check(
             Light.RED,

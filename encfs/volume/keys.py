@@ -7,7 +7,7 @@ inside a slot, prompts. Files and sessions are not touched; a mount goes on with
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -95,6 +95,8 @@ class Keys:
         assert self._unlocked.slot is not None
         self.opened_with: Slot = self._unlocked.slot
         self._journal = journal
+        # Told of every config that was written.
+        self.on_written: Callable[[Config], None] = lambda _: None
 
     def __enter__(self) -> Self:
         return self
@@ -240,3 +242,4 @@ class Keys:
             core_config.unlock([raw], proof)
         write_config_proved(self._store, self._root_fd, raw)
         self._unlocked = changed
+        self.on_written(changed.config)
