@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from encfs.happenings import FileJournal, RotationJournal
+
 
 class LockReason(StrEnum):
     """Why a mount ended. The values are in the heartbeat (FORMAT.md section 17) and in JSON."""
@@ -53,8 +55,23 @@ class IntegrityEvent:
     detail: str
 
 
-class MountJournal(Protocol):
-    """Who records what happens to a mount."""
+class MountJournal(RotationJournal, Protocol):
+    """Who records what happens to a mount.
+
+    Attributes:
+        files: who records what programs do with its files; None where nobody wants that.
+    """
+
+    @property
+    def files(self) -> FileJournal | None: ...
+
+    def started(self) -> None:
+        """The process that serves it begins."""
+        ...
+
+    def stopped(self, *, failed: bool) -> None:
+        """It ends; ``failed``: by an error of its own, or because mounting was not possible."""
+        ...
 
     def mounted(self) -> None:
         """The volume is mounted: how it was locked before is history."""

@@ -56,7 +56,9 @@ LAYERS: dict[str, Layer] = {
     # Traffic lights: words for whatever looks at something, and for cli.
     "checks": Layer(stdlib=PURE_STDLIB, pure=True),
     # Why and when mounts lock: words for host, fuse and cli.
-    "locking": Layer(stdlib=PURE_STDLIB, pure=True),
+    "locking": Layer(ours=frozenset({"happenings"}), stdlib=PURE_STDLIB, pure=True),
+    # What happens to files and keys of a mount: words for volume, fuse, audit and cli.
+    "happenings": Layer(stdlib=PURE_STDLIB, pure=True),
     # How things are spelled for people; time: the local zone.
     "wording": Layer(stdlib=PURE_STDLIB | {"time"}, pure=True),
     # Which paths and names Windows allows, as text.
@@ -77,11 +79,11 @@ LAYERS: dict[str, Layer] = {
     "store": Layer(ours=BASE | {"hostpaths"}),
     # Core dumps, locked memory, what freed objects leave, swap.
     "memory": Layer(),
-    "volume": Layer(ours=BASE | {"locking", "wording", "crypto", "format", "core", "store"}),
+    "volume": Layer(ours=BASE | {"happenings", "locking", "wording", "crypto", "format", "core", "store"}),
     # What this host remembers of volumes: it meets the volume in cli, through a protocol.
     "host": Layer(ours=BASE | {"runtime", "locking", "crypto", "format"}),
     # The audit log of this host; what is recorded is given to it.
-    "audit": Layer(ours=BASE | {"runtime", "wording", "crypto", "format", "core", "store"}),
+    "audit": Layer(ours=BASE | {"happenings", "runtime", "wording", "crypto", "format", "core", "store"}),
     # What this host writes down for people: media, exceptions, incidents; each change is in the audit log too.
     "registers": Layer(ours=BASE | {"runtime", "wording", "crypto", "format", "core", "store", "audit"}),
     # What can be shown of volumes: facts put together, judged, signed and told; the terminal is cli's.
@@ -104,13 +106,14 @@ LAYERS: dict[str, Layer] = {
     # What a Samba share over a mount must look like, and whether it does; what is mounted is told to it.
     "share": Layer(ours=BASE),
     "fuse": Layer(
-        ours=BASE | {"runtime", "locking", "format", "memory", "volume"},
+        ours=BASE | {"runtime", "happenings", "locking", "format", "memory", "volume"},
         foreign=frozenset({"jeepney", "pyfuse3", "trio"}),
     ),
     "cli": Layer(
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
-        | {"volume", "host", "audit", "bench", "doctor", "evidence", "registers", "share", "sheets", "stick"},
+        | {"volume", "host", "audit", "bench", "doctor", "evidence", "registers", "share", "sheets", "stick"}
+        | {"happenings"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from encfs.audit import losing
 from encfs.audit.home import home
+from encfs.audit.log import AuditLog, RecordsOf
 from encfs.errors import AuditError, CloakfsError, PolicyError, UnlockError, UsageError
 from encfs.format.audit import NO_VOLUME, CheckpointReason
 from encfs.format.audit_body import AuditBody, Outcome
@@ -25,10 +27,33 @@ def record(body: AuditBody, volume_id: VolumeId = NO_VOLUME) -> None:
     Raises:
         AuditError: it cannot be recorded.
     """
+    record_all(lambda _: [(volume_id, body)], count=1)
+
+
+def record_all(records_of: RecordsOf, *, count: int, give_up: bool = True) -> None:
+    """Many records at once (:meth:`~encfs.audit.log.AuditLog.record_all`).
+
+    Args:
+        records_of: what to write, told where it will stand.
+        count: how many there are, for the gap.
+        give_up: whether they are lost where this fails; else the caller tries again.
+
+    Raises:
+        AuditError: they cannot be recorded. If they are lost, the next record in the log tells how many were.
+    """
+
+    def write(log: AuditLog) -> None:
+        losing.settle(log)
+        log.record_all(records_of)
+
     try:
         with home() as here:
-            here.log().record(volume_id, body)
-    except (OSError, RuntimeError) as exc:
+            write(here.log())
+    except (OSError, RuntimeError, AuditError) as exc:
+        if give_up:
+            losing.count(count)
+        if isinstance(exc, AuditError):
+            raise
         raise _unwritable(exc) from exc
 
 
@@ -85,7 +110,9 @@ def keep_up() -> None:
     """
     try:
         with home() as here:
-            here.log().keep_up()
+            log = here.log()
+            losing.settle(log)
+            log.keep_up()
     except (OSError, RuntimeError) as exc:
         raise _unwritable(exc) from exc
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from encfs.audit import clock
+from encfs.audit import clock, noticing
+from encfs.audit.gaps import Gaps
 from encfs.core.audit import FIRST, LogEnd, open_state, seal_state
 from encfs.crypto import rng
 from encfs.crypto.signing import Signer
@@ -46,6 +47,17 @@ class LogKeys:
 
     auditor: bytes = field(repr=False)
     signer: Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One segment of one log."""
+
+    log_id: bytes
+    segment: int
+
+
+RecordsOf = Callable[[Place], Sequence[tuple[VolumeId, AuditBody]]]
 
 
 def segment_name(number: int) -> bytes:
@@ -120,6 +132,7 @@ class AuditLog:
         self._keys = keys
         self._signer = keys.signer.public.raw
         self._lock = lock
+        self._gaps = Gaps(store, dirfd)
         self.now = now
 
     def begin(self) -> bytes:
@@ -132,6 +145,8 @@ class AuditLog:
         with self._lock(self._store, self._dirfd):
             if STATE in self._store.list(self._dirfd):
                 raise AuditError("there is an audit log already", hint="Nothing was changed.")
+            if not self._gaps.read().count:
+                self._gaps.clear()
             at = self.now()
             state = AuditState(
                 log_id=rng.random_bytes(limits.LOG_ID_SIZE),
@@ -160,6 +175,24 @@ class AuditLog:
             OSError: it is not certain that it is there; what was there before is.
         """
         self._append(lambda end, at: end.record(at, volume_id, body))
+
+    def record_all(self, records_of: RecordsOf) -> None:
+        """Append many records with one write; all are on the medium when this returns. Raises as :meth:`record`.
+
+        Args:
+            records_of: what to write, told where it will stand.
+        """
+
+        def make(end: LogEnd, at: Moment) -> bytes:
+            place = Place(end.state.log_id, end.state.segment)
+            return b"".join(end.record(at, volume_id, body) for volume_id, body in records_of(place))
+
+        self._append(make)
+
+    def note_lost(self, count: int) -> None:
+        """So many records could not be written: the next append says so, whoever makes it. Raises: OSError."""
+        with self._lock(self._store, self._dirfd):
+            self._gaps.add(count, self.now().wall_ms)
 
     def checkpoint(self, reason: CheckpointReason) -> tuple[int, bytes]:
         """Append a signed checkpoint; what to keep elsewhere: its seq and h. Raises as :meth:`record`."""
@@ -199,18 +232,19 @@ class AuditLog:
     def _append_here(self, make: Callable[[LogEnd, Moment], bytes]) -> LogEnd:
         end = LogEnd(_SUITE, self._read_state())
         before, at = end.state, self.now()
-        note = self._find_end(end)
+        note, lost = self._find_end(end), self._gaps.read()
+        notes = [*filter(None, [note]), *noticing.of_clocks(end.state.last, at), *noticing.of_gap(lost)]
         if end.state.size >= SEGMENT_BYTES or at.wall_ms - end.state.segment_began >= SEGMENT_MS:
             self._next_segment(end, at)
         where = end.state
         data = self._catch_up(end, at)
-        if note is not None:
-            data += end.record(at, NO_VOLUME, note)
-        data += make(end, at)
+        data += b"".join(end.record(at, NO_VOLUME, note) for note in notes) + make(end, at)
         if data:
             self._write(where, data)
         if end.state != before:
             self._write_state(end.state)
+        if lost.count:
+            self._gaps.clear()
         return end
 
     def _catch_up(self, end: LogEnd, at: Moment) -> bytes:

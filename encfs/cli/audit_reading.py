@@ -19,6 +19,7 @@ from encfs.audit.log import STATE
 from encfs.audit.reading import read_log
 from encfs.cli import output, periods, targets
 from encfs.cli.anchor_proof import AnchorProof
+from encfs.cli.audit_names import NameKeys, shown_detail
 from encfs.cli.periods import Period
 from encfs.cli.secrets import read_file
 from encfs.core.audit_verify import LogVerifier, Taken
@@ -80,29 +81,29 @@ def row(taken: Taken) -> dict[str, Any] | None:
         "slot": body.slot.hex() or None,
         "volume_id": taken.volume_id.hex() if any(taken.volume_id) else None,
         "object": body.object or None,
-        "detail": dict(body.detail),
+        "detail": shown_detail(body),
     }
 
 
-def rows(key_file: str | None, part: Period, volume: str | None) -> list[dict[str, Any]]:
+def rows(key_file: str | None, part: Period, volume: str | None, *, name: str | None = None) -> list[dict[str, Any]]:
     """The records of a part of the log, which is read and verified from its beginning to its end all the same.
 
     Raises:
         UsageError: nobody here can open them. As :func:`opened`.
     """
     wanted = None if volume is None else volume_id(volume).hex()
+    names, found = NameKeys(name), []
     with opened(key_file) as (here, verifier):
-        found = [
-            one
-            for taken in read_log(here, verifier)
-            if (one := row(taken)) is not None
-            and part.has(taken.frame.at.wall_ms)
-            and wanted in {None, one["volume_id"]}
-        ]
+        for taken in read_log(here, verifier):
+            if taken.body is not None and taken.volume_id is not None:
+                names.see(taken.volume_id, taken.body)
+            one = row(taken)
+            if one is not None and part.has(taken.frame.at.wall_ms) and wanted in {None, one["volume_id"]}:
+                found.append(one)
     need_key(verifier)
     if verifier.problems:
         output.warn("something in the log is wrong: cloakfs audit verify")
-    return found
+    return names.only_named(found)
 
 
 def need_key(verifier: LogVerifier) -> None:

@@ -8,20 +8,26 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from encfs.audit import journal
+from encfs.audit.file_log import FileLog
 from encfs.cli import output, targets
 from encfs.cli.presences import MountPresence
 from encfs.errors import AuditError, CloakfsError, ExitCode
 from encfs.format.audit import NO_VOLUME, CheckpointReason
 from encfs.format.audit_body import AuditBody, Outcome
+from encfs.format.config import Config
+from encfs.format.slots import Slot, SlotKind
+from encfs.happenings import FileJournal, FileRule, RotationStep
 from encfs.locking import IntegrityEvent, LockReason
 from encfs.units import VolumeId
 from encfs.volume.skeleton import read_config
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+IN_RESERVE: Final = frozenset({SlotKind.RECOVERY, SlotKind.SHARES})
+"""Kinds of slots that are kept for the day when nothing else opens the volume."""
 logger: Final = logging.getLogger("cloakfs.audit")
 
 
@@ -33,6 +39,13 @@ def tell(action: str, outcome: Outcome, volume_id: VolumeId, *, slot: bytes = b"
     except AuditError as exc:
         output.warn(str(exc))
         logger.warning("not recorded: %s %s: %s", action, outcome, exc)
+
+
+def tell_break_glass(volume_id: VolumeId, slot: Slot) -> None:
+    """Record that a key in reserve has opened the volume, if ``slot`` is one."""
+    if slot.kind in IN_RESERVE:
+        kind = str(slot.kind)
+        tell("key.break-glass", Outcome.DONE, volume_id, slot=slot.id, kind=kind, label=slot.label)
 
 
 def recorded(action: str) -> Callable[[_F], _F]:
@@ -62,13 +75,40 @@ def volume_id_of(volume: str) -> VolumeId:
         return NO_VOLUME
 
 
+def tell_rotation(step: RotationStep, detail: Mapping[str, str | int], volume_id: VolumeId, slot: bytes) -> None:
+    """How far the work of a rotation is (docs/audit.md)."""
+    if step is RotationStep.PROGRESS:
+        tell("rotation.progress", Outcome.DONE, volume_id, slot=slot, **detail)
+    else:
+        tell("rotation.run", Outcome(step), volume_id, slot=slot, **detail)
+
+
+def file_log(config: Config, slot: bytes) -> FileLog | None:
+    """Who records what programs do with the files of a volume; None where its policy does not want that."""
+    rule = config.policy.file_events
+    return None if rule is None else FileLog(config.volume_id, slot, reads=rule >= FileRule.FULL)
+
+
 class RecordedLocks:
     """Satisfies :class:`encfs.locking.MountJournal`: tells the heartbeat, then the log."""
 
-    def __init__(self, presence: MountPresence, volume_id: VolumeId, slot: bytes) -> None:
+    def __init__(
+        self, presence: MountPresence, volume_id: VolumeId, slot: bytes, files: FileJournal | None = None
+    ) -> None:
         self._presence = presence
         self._volume_id = volume_id
         self._slot = slot
+        self.files = files
+
+    def started(self) -> None:
+        tell("daemon.start", Outcome.DONE, self._volume_id, slot=self._slot, pid=os.getpid())
+
+    def stopped(self, *, failed: bool) -> None:
+        outcome = Outcome.FAILED if failed else Outcome.DONE
+        tell("daemon.stop", outcome, self._volume_id, slot=self._slot, pid=os.getpid())
+
+    def rotation(self, step: RotationStep, detail: Mapping[str, str | int]) -> None:
+        tell_rotation(step, detail, self._volume_id, self._slot)
 
     def mounted(self) -> None:
         self._tell("volume.mounted", self._presence.mounted())

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from encfs.cli import output
+from encfs.cli.auditing import IN_RESERVE
 from encfs.cli.key_slots import as_json, uses_of
 from encfs.format.config import Config
 from encfs.format.slots import SlotKind
 
-KINDS: Final = frozenset({SlotKind.RECOVERY, SlotKind.SHARES})
+KINDS: Final = IN_RESERVE
 
 
 def uses(config: Config) -> list[dict[str, Any]]:

@@ -64,17 +64,29 @@ def command() -> None:
     example="""
 cloakfs audit show --since 30d
 cloakfs audit show --since 2026-11-01 --until 2026-11-30 --volume ~/practice.vault
+cloakfs audit show --name letters/mueller.odt
 cloakfs audit show --auditor-key /media/stick/auditor.key""",
 )
+@click.option("--name", metavar="PATH", help="Only what was done with this file: its path within the volume.")
 @part_options
 @auditor_option
 @options.json_option
-def show(*, since: str | None, until: str | None, volume: str | None, key_file: str | None, as_json: bool) -> ExitCode:
+def show(
+    *,
+    name: str | None,
+    since: str | None,
+    until: str | None,
+    volume: str | None,
+    key_file: str | None,
+    as_json: bool,
+) -> ExitCode:
     """Show what was done, the oldest first. That it was shown is recorded too.
 
-    The whole log is verified whatever part of it is shown.
+    The whole log is verified whatever part of it is shown. Names of files are not in the log: what stands there can be
+    held against a name by whoever has the auditor's key, with --name. Files are in it only where the policy of a volume
+    wants that (cloakfs policy --file-events).
     """
-    found = rows(key_file, periods.period(since, until), volume)
+    found = rows(key_file, periods.period(since, until), volume, name=name)
     auditing.tell("log.read", Outcome.DONE, NO_VOLUME, records=len(found))
     if as_json:
         output.print_json({"records": found})

@@ -19,10 +19,23 @@ from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.core.policy import RECOMMENDED
 from encfs.errors import ExitCode
 from encfs.format.policy import RANGES, Policy
+from encfs.happenings import FileRule
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NONE: Final = "none"
 _UNSET: Final = -1
+
+
+class _Level(click.Choice[str]):
+    """A rule with words in place of numbers; "off" and "none" take it away."""
+
+    def __init__(self, *levels: str) -> None:
+        self._levels = levels
+        super().__init__(["off", *levels, _NONE])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        word = super().convert(value, param, ctx)
+        return self._levels.index(word) + 1 if word in self._levels else _UNSET
 
 
 class _Rule(click.ParamType[int]):
@@ -76,6 +89,13 @@ _OPTIONS: Final = (
         "A mount that nobody uses is locked after so long: 15m, 2h.",
     ),
     ("recovery_slots", "--recovery-keys", "N", _Rule("recovery_slots"), "Least number of recovery keys."),
+    (
+        "file_events",
+        "--file-events",
+        "off|metadata|full",
+        _Level(*(rule.name.lower() for rule in FileRule)),
+        "What the audit log says of files, from the next mount on (docs/audit.md).",
+    ),
 )
 
 
@@ -124,8 +144,10 @@ def command(*, volume: str, recommended: bool, as_json: bool, secret: SecretOpti
 
 
 def _changed(policy: Policy, given: dict[str, int], *, recommended: bool) -> Policy:
-    """Rules of a newer version stay."""
-    base = replace(RECOMMENDED, others=policy.others) if recommended else policy
+    """Rules of a newer version stay, and what the audit log says of files: there is no recommendation for it."""
+    base = policy
+    if recommended:
+        base = replace(RECOMMENDED, others=policy.others, file_events=policy.file_events)
     changes: dict[str, Any] = {name: None if value == _UNSET else value for name, value in given.items()}
     return replace(base, **changes)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import click
 
-from encfs.checks import worst
+from encfs.checks import Light, worst
 from encfs.cli import auditing, checks_view, options, output, share_making, share_view
+from encfs.cli.recording import telling
 from encfs.errors import ExitCode
 from encfs.format.audit_body import Outcome
 from encfs.share import plan
@@ -79,7 +80,10 @@ def check(*, name: str, as_json: bool) -> ExitCode:
     The exit status is 0 for green, 1 for amber (something could not be seen, or is worth a look), 2 for red.
     """
     spec = plan.known(name, places())
-    found = share_view.checks_of(name)
+    with telling("volume.share-check", auditing.volume_id_of(spec.volume)) as told:
+        found = share_view.checks_of(name)
+        told.detail |= {light.name.lower(): sum(one.light is light for one in found) for light in Light}
+        told.outcome = Outcome.FAILED if worst(found) is Light.RED else Outcome.DONE
     if as_json:
         output.print_json({**_described(spec), **checks_view.as_json(found)})
     else:
@@ -98,8 +102,8 @@ def remove(*, name: str, yes: bool, as_json: bool) -> ExitCode:
     Shows it first, and asks. The volume and what is in it stay as they are.
     """
     spec = plan.known(name, places())
-    made = share_making.unmake(spec, yes=yes, quiet=as_json)
-    auditing.tell("volume.unshare", Outcome.DONE, auditing.volume_id_of(spec.volume))
+    with telling("volume.unshare", auditing.volume_id_of(spec.volume)):
+        made = share_making.unmake(spec, yes=yes, quiet=as_json)
     if as_json:
         output.print_json({**_described(spec), "changed": made.changed, "next": made.next_steps})
         return ExitCode.OK

@@ -7,13 +7,14 @@ is sealed again, in which order.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import click
 
-from encfs.cli import control, key_making, options, output, progress, targets
+from encfs.cli import auditing, control, crashes, key_making, options, output, progress, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of
 from encfs.errors import ExitCode, ReadOnlyError
@@ -24,6 +25,7 @@ from encfs.host.freshness import HostFreshness
 from encfs.volume import Volume
 from encfs.volume.keys import Keys, NewEpoch
 from encfs.volume.rotation import Outcome, Rotator
+from encfs.volume.rotation_told import RotationTale, Told
 from encfs.volume.steps import carry_out
 from encfs.volume.told import about
 from encfs.volume.verify import Progress
@@ -111,10 +113,15 @@ def carry_through(target: targets.Target, keys: Keys, wish: Wish) -> Rotated:
         memory = HostFreshness()
         # Unlocked first: who has the volume in use elsewhere would not learn of the new keys.
         with about(path), Volume.unlock_with_root_key(os.fsencode(path), keys.root_key, freshness=memory) as volume:
+            crashes.tell(volume.config.volume_id, keys.opened_with.id, None, volume)
+            before = volume.config.active.epoch
             new, data = _begin(keys, wish)
             volume.begin_epoch(new.epoch, new.key, new.config_key)
+            slot = keys.opened_with.id
             keys.close()
-            outcome = _follow(_in_this_process(volume), data=data)
+            tale = RotationTale(volume, again=new.epoch == before)
+            with closing(_in_this_process(volume, tale, slot)) as steps:
+                outcome = _follow(steps, data=data)
     return Rotated(outcome, config_of(path))
 
 
@@ -130,13 +137,29 @@ def _begin(keys: Keys, wish: Wish) -> tuple[NewEpoch, bool]:
     return new, keys.config.data_epoch > 0
 
 
-def _in_this_process(volume: Volume) -> Iterator[Progress | Outcome]:
+def _in_this_process(volume: Volume, tale: RotationTale, slot: bytes) -> Generator[Progress | Outcome, None, None]:
+    """A run, recorded as the daemon of a mount records its own."""
+
+    def record(told: Told | None) -> None:
+        if told is not None:
+            auditing.tell_rotation(*told, volume.config.volume_id, slot)
+
     rotator = Rotator(volume)
-    for step in rotator.run():
-        carry_out(step)
-        if isinstance(step, Progress):
-            yield step
+    record(tale.begun())
+    try:
+        for step in rotator.run():
+            carry_out(step)
+            if isinstance(step, Progress):
+                record(tale.on_the_way(step))
+                yield step
+    except Exception as exc:
+        record(tale.failed(exc))
+        raise
+    except BaseException:
+        record(tale.interrupted())
+        raise
     assert rotator.outcome is not None
+    record(tale.ended(rotator.outcome))
     yield rotator.outcome
 
 

@@ -9,7 +9,7 @@ import os
 from typing import Any, Final
 
 from encfs.audit.journal import HostJournal
-from encfs.cli import output, presences, progress, targets
+from encfs.cli import auditing, crashes, output, presences, progress, targets
 from encfs.core.sources import UnlockSource
 from encfs.errors import UsageError
 from encfs.format.config import Config
@@ -35,7 +35,10 @@ def open_keys(path: str, source: UnlockSource) -> Keys:
     """
     with about(path), progress.activity("Unlocking"):
         keys = Keys(os.fsencode(path), source, journal=HostJournal())
+    since = crashes.unlocked_since(keys.config.volume_id)
     presences.opened(path, keys.config, keys.opened_with, mountpoint="", read_only=False)
+    auditing.tell_break_glass(keys.config.volume_id, keys.opened_with)
+    crashes.tell(keys.config.volume_id, keys.opened_with.id, since)
     return keys
 
 

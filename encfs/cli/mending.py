@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from encfs.cli import findings, output, progress, sources, targets, terminal, verifications
+from encfs.cli.recording import telling
 from encfs.cli.secrets import SecretOptions, require_source
 from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError, VolumeInUseError
+from encfs.format.audit_body import Outcome as AuditOutcome
 from encfs.host.scrub import HostCheckTimes
 from encfs.volume import Volume
 from encfs.volume.findings import Finding, Severity
@@ -76,7 +79,8 @@ def run(
         _verify(volume, paths, wishes, result, clock)
         result.seconds = clock() - started
         if repair is not None:
-            _mend(repair, result, wishes)
+            with _recorded(volume, result):
+                _mend(repair, result, wishes)
     if not paths:
         _note(target.volume, result, wishes)
     if wishes.as_json:
@@ -152,6 +156,22 @@ def _verifier(volume: Volume, paths: list[bytes], wishes: Wishes, result: _Resul
 # -- repairing -------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _recorded(volume: Volume, result: _Result) -> Iterator[None]:
+    """One record of what was done and what was not, also where something stops it half-way."""
+    with telling("volume.repair", volume.config.volume_id) as told:
+        try:
+            yield
+        finally:
+            outcomes = Counter(str(one.outcome) for one in result.done)
+            told.detail |= {name: outcomes[name] for name in ("done", "skipped", "failed", "not-reached")}
+            told.detail |= {"declined": len(result.declined), "left": len(result.left)}
+        if result.declined and not result.done:
+            told.outcome = AuditOutcome.REFUSED
+        elif not result.clean(repair=True):
+            told.outcome = AuditOutcome.FAILED
+
+
 def _mend(repair: Repair, result: _Result, wishes: Wishes) -> None:
     """Plan, ask, do; what comes to light behind a repaired directory is a plan of its own."""
     found = list(result.found)
@@ -165,8 +185,7 @@ def _mend(repair: Repair, result: _Result, wishes: Wishes) -> None:
         if not (wishes.yes or _agreed(len(plan.actions), again=bool(result.done))):
             result.declined += plan.actions
             return
-        took = _apply(repair, plan, wishes)
-        result.done += took
+        took = _apply(repair, plan, wishes, result)
         if not any(one.outcome is Outcome.DONE for one in took):
             return
         result.lost_found = repair.lost_found
@@ -196,11 +215,13 @@ def _agreed(count: int, *, again: bool) -> bool:
     return terminal.ask(f"Repair {things}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _apply(repair: Repair, plan: Plan, wishes: Wishes) -> list[Done]:
-    took = []
+def _apply(repair: Repair, plan: Plan, wishes: Wishes, result: _Result) -> list[Done]:
+    """What was done, which is in ``result`` already when something stops it half-way."""
+    took: list[Done] = []
     with closing(repair.apply(plan)) as steps, progress.bar("Repairing") as shown:
         for one in steps:
             took.append(one)
+            result.done.append(one)
             shown.update(len(took), len(plan.actions), "")
             if not wishes.as_json:
                 where = output.printable(one.action.path) or "/"

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from encfs import runtime
 from encfs.cli import break_glass, control, last_locks, mounts, output, presences, seeing, swapping, targets
-from encfs.cli.auditing import RecordedLocks
+from encfs.cli.auditing import RecordedLocks, file_log
 from encfs.cli.cmd_lock import lock_mounted
 from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
@@ -112,7 +112,8 @@ def mount(request: MountRequest) -> dict[str, Any]:
     presence = presences.for_mount(
         volume, opened.config, opened.slot, mountpoint=mountpoint, read_only=opened.ctx.read_only
     )
-    locks = RecordedLocks(presence, config.volume_id, opened.slot.id)
+    files = file_log(opened.config, opened.slot.id)
+    locks = RecordedLocks(presence, config.volume_id, opened.slot.id, files)
     options = replace(options, idle=_idle(opened.config.policy, request.idle))
     seeing.look(request.volume, entries_max=seeing.AT_A_MOUNT)
     daemon.start(opened, options, foreground=request.foreground, locks=locks)

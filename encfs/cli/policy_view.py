@@ -17,6 +17,7 @@ from encfs.cli.key_slots import printable_label
 from encfs.core.policy import Check, Judgement, Reason, judge
 from encfs.format.config import Config
 from encfs.format.policy import Policy
+from encfs.happenings import FileRule
 from encfs.volume.skeleton import read_config_and_digest
 from encfs.volume.told import about
 
@@ -167,7 +168,15 @@ def rule_rows(policy: Policy) -> list[tuple[str, str]]:
         rows.append(("idle lock", f"a mount that nobody uses is locked after {_duration(policy.idle_seconds)}"))
     if policy.recovery_slots is not None:
         rows.append(("recovery keys", f"{policy.recovery_slots} or more"))
+    if policy.file_events is not None:
+        rows.append(("file events", _EVENTS[FileRule(policy.file_events)]))
     return rows + [(name, f"{value} (a rule of a newer cloakfs)") for name, value in policy.others]
+
+
+_EVENTS: Final = {
+    FileRule.METADATA: "the audit log says who opens files for writing, makes, renames and deletes them",
+    FileRule.FULL: "the audit log says who opens files, makes, renames and deletes them",
+}
 
 
 def _duration(seconds: int) -> str:

@@ -20,12 +20,14 @@ from typing import Any, Final
 import click
 
 from encfs.cli import media, options, output, progress, stick_registering, terminal, volume_making
+from encfs.cli.recording import telling
 from encfs.cli.secret_files import check_apart
 from encfs.cli.volume_making import Chosen, Wishes
 from encfs.errors import ExitCode, LowerIOError, NotEmptyError, UsageError
 from encfs.format.config import Config
 from encfs.stick import devices, finder, layout, preparing, reader_file
 from encfs.stick.devices import Device
+from encfs.units import VolumeId
 
 _SHOWN: Final = 3
 _READABLE: Final = 0o644
@@ -75,6 +77,26 @@ def command(
     A DEVICE gets a new exFAT filesystem, and all that was on it is lost: what that is is shown before, and its name has
     to be typed. Refused are disks that are built into this machine, and everything that is mounted or in use.
     """
+    with telling("stick.create", device=int(not os.path.isdir(place))) as told:
+        made = _make(wishes, place, if_found, medium_label, yes=yes, confirm=confirm, name=name, as_json=as_json)
+        told.volumes.append(VolumeId(bytes.fromhex(made["volume_id"])))
+    if as_json:
+        output.print_json(made)
+    return ExitCode.OK
+
+
+def _make(
+    wishes: Wishes,
+    place: str,
+    if_found: str | None,
+    medium_label: str | None,
+    *,
+    yes: bool,
+    confirm: str | None,
+    name: str,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Look, ask, make; what docs/json.md has of it."""
     if os.path.isdir(place):
         if confirm is not None:
             raise UsageError("--confirm goes with a DEVICE", hint="A directory is not erased.")
@@ -87,11 +109,9 @@ def command(
     plan = _plan(wishes, place, device, if_found, yes=yes, as_json=as_json)
     made = _make_in_directory(plan, place) if device is None else _make_on_device(plan, device, name, confirm)
     medium = None if registered is None else stick_registering.register(registered, made["volume_id"], place)
-    if as_json:
-        output.print_json({**made, "medium": medium})
-    elif medium is not None:
+    if medium is not None and not as_json:
         output.say(f"In the register of media it is {output.printable(medium)}: write that on it (cloakfs media list).")
-    return ExitCode.OK
+    return {**made, "medium": medium}
 
 
 # -- before anything is written -----------------------------------------------------------------------------------

@@ -17,9 +17,11 @@ import click
 from encfs import runtime
 from encfs.cli import cmd_lock, control, doctor_facts, mounts, options, output, processes, progress, seeing, targets
 from encfs.cli.mounts import KernelMount
+from encfs.cli.recording import telling
 from encfs.errors import CloakfsError, ExitCode, LowerIOError, MountBusyError, NotMountedError, UsageError
 from encfs.stick import devices, layout, release
 from encfs.stick.devices import Device
+from encfs.units import VolumeId
 from encfs.volume import read_config
 
 _NOT_SAFE = "It is NOT safe to remove yet."
@@ -45,6 +47,7 @@ class _Done:
     """What was done so far."""
 
     locked: list[str] = field(default_factory=list)
+    volumes: list[VolumeId] = field(default_factory=list)
     unmounted: list[str] = field(default_factory=list)
     powered_off: bool = False
     lost: LowerIOError | None = None
@@ -65,22 +68,15 @@ def command(*, which: str, as_json: bool) -> ExitCode:
     the stick, or its device, such as sdb1. With several partitions all of them are unmounted. If a program still uses
     something on it, it is named and the stick stays (exit status 20).
     """
-    medium = _find(which)
     done = _Done()
-    with progress.activity("Writing everything to the stick"), _not_safe():
-        _look(medium)
-        _lock(medium, done)
-        _unmount(medium, done)
-        # Partitions first: what is written to one of them is not in the cache of the disk.
-        known = False not in {release.flush(one) for one in reversed(list(medium.disk.all()))}
-        if done.lost is not None:
-            raise done.lost
-        done.powered_off = release.power_off(medium.disk.path)
-        if not known and not done.powered_off:
-            raise CloakfsError(
-                "the stick is unmounted, but this user cannot see whether everybody has let go of it",
-                hint=f"Ask as root: sudo cloakfs stick eject {output.printable(medium.disk.name)}",
-            )
+    with telling("stick.eject") as told:
+        try:
+            medium = _find(which)
+            with progress.activity("Writing everything to the stick"), _not_safe():
+                _let_go(medium, done)
+        finally:
+            told.volumes = done.volumes
+            told.detail |= {"locked": len(done.locked), "unmounted": len(done.unmounted)}
     if as_json:
         output.print_json(
             {
@@ -98,6 +94,23 @@ def command(*, which: str, as_json: bool) -> ExitCode:
         output.say(f"Unmounted {output.printable(where)}.")
     output.say(output.bold(f"Safe to remove: {output.printable(medium.disk.model or medium.disk.name)}"))
     return ExitCode.OK
+
+
+def _let_go(medium: _Medium, done: _Done) -> None:
+    """All of it; then it is safe to remove."""
+    _look(medium)
+    _lock(medium, done)
+    _unmount(medium, done)
+    # Partitions first: what is written to one of them is not in the cache of the disk.
+    known = False not in {release.flush(one) for one in reversed(list(medium.disk.all()))}
+    if done.lost is not None:
+        raise done.lost
+    done.powered_off = release.power_off(medium.disk.path)
+    if not known and not done.powered_off:
+        raise CloakfsError(
+            "the stick is unmounted, but this user cannot see whether everybody has let go of it",
+            hint=f"Ask as root: sudo cloakfs stick eject {output.printable(medium.disk.name)}",
+        )
 
 
 @contextmanager
@@ -203,6 +216,8 @@ def _lock(medium: _Medium, done: _Done) -> None:
     for kernel in medium.volumes:
         target = targets.find(kernel.mountpoint)
         mounted = target.mounted or _daemon_for_root(kernel)
+        if mounted is not None:
+            done.volumes.append(VolumeId(bytes.fromhex(mounted.status["volume_id"])))
         try:
             if mounted is not None:
                 cmd_lock.lock_mounted(mounted, force=False)

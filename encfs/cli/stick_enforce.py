@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from encfs.cli import options, output, share_view, terminal
+from encfs.cli.recording import telling
 from encfs.errors import CloakfsError, ExitCode, UsageError
 from encfs.stick import enforce, programs
 
@@ -41,6 +42,20 @@ def command(*, remove: bool, yes: bool, device: str | None, as_json: bool) -> Ex
         raise UsageError("--judge looks at a medium, and writes no files", hint="Give it alone.")
     if device is not None:
         return _judge(device, as_json=as_json)
+    with telling("stick.enforce", remove=int(remove)) as told:
+        changes, problems = _enforce(remove=remove, yes=yes)
+        told.detail |= {"changed": len(changes), "problems": len(problems)}
+    if as_json:
+        output.print_json({"enforced": not remove, "changed": [str(path) for path in changes], "problems": problems})
+        return ExitCode.OK
+    _tell(changes, remove=remove)
+    for problem in problems:
+        output.warn(f"{problem}; it holds after the next start of this machine")
+    return ExitCode.OK
+
+
+def _enforce(*, remove: bool, yes: bool) -> tuple[dict[Path, str | None], list[str]]:
+    """What was changed, and what of it holds only after the next start."""
     wanted = enforce.files(PLACES, share_view.program())
     changes = _changes(wanted, remove=remove)
     if changes and not all(os.access(_nearest(path), os.W_OK) for path in changes):
@@ -50,14 +65,7 @@ def command(*, remove: bool, yes: bool, device: str | None, as_json: bool) -> Ex
         _ask(remove=remove)
     for path, text in changes.items():
         _write(path, text)
-    problems = enforce.reload() if changes else []
-    if as_json:
-        output.print_json({"enforced": not remove, "changed": [str(path) for path in changes], "problems": problems})
-        return ExitCode.OK
-    _tell(changes, remove=remove)
-    for problem in problems:
-        output.warn(f"{problem}; it holds after the next start of this machine")
-    return ExitCode.OK
+    return changes, enforce.reload() if changes else []
 
 
 def _changes(wanted: dict[Path, str], *, remove: bool) -> dict[Path, str | None]:

@@ -13,7 +13,18 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from encfs.audit import journal
-from encfs.cli import auditing, elsewhere, opened_elsewhere, output, presences, progress, seeing, shares, terminal
+from encfs.cli import (
+    auditing,
+    crashes,
+    elsewhere,
+    opened_elsewhere,
+    output,
+    presences,
+    progress,
+    seeing,
+    shares,
+    terminal,
+)
 from encfs.cli.secrets import (
     SCRIPT_HINT,
     SecretOptions,
@@ -149,6 +160,7 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             for problem in memory.problems:
                 output.warn(problem)
     if volume.slot is not None:
+        since = crashes.unlocked_since(volume.config.volume_id)
         presences.opened(path, volume.config, volume.slot, mountpoint=mountpoint, read_only=volume.ctx.read_only)
         auditing.tell(
             *("volume.unlock", Outcome.DONE, volume.config.volume_id),
@@ -158,6 +170,8 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             read_only=int(read_only),
             pid=os.getpid(),
         )
+        auditing.tell_break_glass(volume.config.volume_id, volume.slot)
+        crashes.tell(volume.config.volume_id, volume.slot.id, since, volume)
         seeing.opened(volume)
         memory.slot_used(volume.config.volume_id, volume.slot.id)
         # A mount forks now, and SQLite bears no open file across that. It has also taken places that were just freed,

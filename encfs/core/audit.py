@@ -116,6 +116,7 @@ class LogEnd:
     def __init__(self, suite: Suite, state: AuditState) -> None:
         self._suite = suite
         self.state = state
+        self._derived = (b"", b"", b"")
 
     def begin_segment(self, at: Moment, *, auditor: bytes, signer: bytes) -> bytes:
         """The head of a new segment, whose number is that of the state; its size has to be 0.
@@ -157,8 +158,7 @@ class LogEnd:
         overhead = limits.VOLUME_ID_SIZE + _SEAL_OVERHEAD
         # The clear part holds the size, so it has to be known before the body is sealed.
         clear = self._frame(AuditKind.RECORD, at, bytes(overhead + len(plain)))
-        key = self._suite.expand(self.state.key, Label.AUDIT_BODY)
-        sealed = self._suite.seal(key, body_aad(clear, volume_id), plain)
+        sealed = self._suite.seal(self._keys()[1], body_aad(clear, volume_id), plain)
         return self._append(replace(clear, content=volume_id + sealed))
 
     def checkpoint(self, at: Moment, reason: CheckpointReason, signer: Signer) -> bytes:
@@ -206,12 +206,19 @@ class LogEnd:
         key = next_key(self._suite, self.state.key, epoch - self.state.epoch)
         self.state = replace(self.state, epoch=epoch, key=key, frames=0, began=at)
 
+    def _keys(self) -> tuple[bytes, bytes]:
+        """Those of MACs and bodies in this epoch, which many records of one write share."""
+        key = self.state.key
+        if self._derived[0] != key:
+            self._derived = (key, self._suite.expand(key, Label.AUDIT_MAC), self._suite.expand(key, Label.AUDIT_BODY))
+        return self._derived[1], self._derived[2]
+
     def _frame(self, kind: AuditKind, at: Moment, content: bytes) -> AuditFrame:
         return AuditFrame(kind=kind, seq=self.state.seq, epoch=self.state.epoch, at=at, content=content)
 
     def _append(self, frame: AuditFrame) -> bytes:
         head = next_head(self._suite, self.state.head, frame)
-        data = frame.pack() + mac_of(self._suite, self.state.key, head)
+        data = frame.pack() + self._suite.mac(self._keys()[0], head)
         self._grow(frame, head, len(data))
         return data
 
@@ -219,4 +226,6 @@ class LogEnd:
         state = self.state
         if frame.kind is AuditKind.HEAD:
             state = replace(state, segment_began=frame.at.wall_ms)
-        self.state = replace(state, size=state.size + size, seq=state.seq + 1, head=head, frames=state.frames + 1)
+        self.state = replace(
+            state, size=state.size + size, seq=state.seq + 1, head=head, frames=state.frames + 1, last=frame.at
+        )

@@ -23,10 +23,9 @@ _SMALLEST: Final = CLEAR_SIZE - _SIZE + _MAC
 _HEAD: Final = Struct(">16sI1216s32s32s1168s")
 _EPOCH_END: Final = Struct(">II")
 _CHECKPOINT: Final = Struct(">B32s64s")
-_STATE: Final = Struct(">4sI16sIQQ32sI32sI16sQQ17sQ307s")
+_STATE: Final = Struct(">4sI16sIQQ32sI32sI16sQQQQBQ307s")
 _STATE_MAGIC: Final = b"CLKA"
 _STATE_VERSION: Final = 1
-_ZERO17: Final = bytes(17)
 _ZERO307: Final = bytes(307)
 _U32_MAX: Final = (1 << 32) - 1
 
@@ -276,6 +275,7 @@ class AuditState:
     frames: int
     began: Moment
     segment_began: int = 0
+    last: Moment | None = None
 
     def __post_init__(self) -> None:
         sizes = (len(self.log_id), len(self.head), len(self.key))
@@ -292,7 +292,7 @@ class AuditState:
 
     def pack(self) -> bytes:
         """The 480 bytes that the checksum covers."""
-        began = self.began
+        began, last = self.began, self.last
         return _STATE.pack(
             _STATE_MAGIC,
             _STATE_VERSION,
@@ -307,7 +307,7 @@ class AuditState:
             began.boot_id,
             began.wall_ms,
             began.mono_ms,
-            _ZERO17,
+            *((0, 0, 0) if last is None else (last.wall_ms, last.mono_ms, last.clock)),
             self.segment_began,
             _ZERO307,
         )
@@ -321,10 +321,26 @@ def parse_audit_state(data: bytes) -> AuditState:
     """
     if len(data) != _STATE.size:
         raise FormatError("the state of the audit log has the wrong length")
-    magic, version, log_id, segment, size, seq, head, epoch, key, frames, boot, wall, mono, none, head_at, zero = (
-        _STATE.unpack(data)
-    )
-    if magic != _STATE_MAGIC or version != _STATE_VERSION or none != _ZERO17 or zero != _ZERO307:
+    (
+        magic,
+        version,
+        log_id,
+        segment,
+        size,
+        seq,
+        head,
+        epoch,
+        key,
+        frames,
+        boot,
+        wall,
+        mono,
+        *last,
+        clock,
+        head_at,
+        zero,
+    ) = _STATE.unpack(data)
+    if magic != _STATE_MAGIC or version != _STATE_VERSION or zero != _ZERO307:
         raise FormatError("this is not the state of an audit log of version 1")
     return AuditState(
         log_id=log_id,
@@ -337,4 +353,5 @@ def parse_audit_state(data: bytes) -> AuditState:
         frames=frames,
         began=Moment(boot_id=boot, wall_ms=wall, mono_ms=mono, clock=Clock.UNKNOWN),
         segment_began=head_at,
+        last=Moment(boot_id=boot, wall_ms=last[0], mono_ms=last[1], clock=_CLOCKS[clock]) if any(last) else None,
     )

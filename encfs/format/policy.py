@@ -25,6 +25,7 @@ RANGES: Final = {
     "passphrase_score": (1, 4),
     "idle_seconds": (60, 604_800),
     "recovery_slots": (1, limits.SLOTS_MAX),
+    "file_events": (1, 2),
 }
 """The rules that this version knows, each with its lowest and highest number."""
 
@@ -48,6 +49,7 @@ class Policy:
     passphrase_score: int | None = None
     idle_seconds: int | None = None
     recovery_slots: int | None = None
+    file_events: int | None = None
     others: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:

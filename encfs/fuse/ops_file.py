@@ -53,6 +53,8 @@ class FileOperations(pyfuse3.Operations):
                 state.writers.discard(info.fh)
                 state.tree.release_file(node)
                 raise
+        if state.events is not None:
+            state.events.opened(node, flags, ctx)
         return info
 
     @handler
@@ -69,6 +71,8 @@ class FileOperations(pyfuse3.Operations):
             return await self._open_existing(parent, name, flags, ctx)
         assert node.file is not None
         node.lookups += 1
+        if state.events is not None:
+            state.events.created(parent, name, node, ctx)
         return self._handle(node, node.file, flags), state.entry(node, stat)
 
     async def _open_existing(

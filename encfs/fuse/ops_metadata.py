@@ -44,7 +44,8 @@ class MetadataOperations(pyfuse3.Operations):
         state = self.state
         node = state.node(inode)
         if fields.update_size:
-            await self._resize(node, attr.st_size)
+            # Whoever has it open for writing was told of when opening it.
+            await self._resize(node, attr.st_size, None if fh is not None else ctx)
         if node.file is not None and state.needs_turn(node.file):
             await state.turn(node.file)
         change = Setattr(
@@ -57,12 +58,14 @@ class MetadataOperations(pyfuse3.Operations):
         state.volume.attributes.setattr(node, change)
         return state.entry(node, state.tree.stat(node))
 
-    async def _resize(self, node: Node, size: int) -> None:
+    async def _resize(self, node: Node, size: int, tell_of: RequestContext | None) -> None:
         state = self.state
         file = state.tree.open_file(node, writable=True)
         file.handles += 1
         try:
             await truncate(state, file, size)
+            if tell_of is not None and state.events is not None:
+                state.events.resized(node, tell_of)
         finally:
             state.tree.release_file(node)
 

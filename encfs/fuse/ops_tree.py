@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat as stat_module
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileNameT, FlagT, InodeT, ModeT, ReaddirToken, RequestContext
@@ -58,8 +58,11 @@ class TreeOperations(pyfuse3.Operations):
 
     @handler
     async def mkdir(self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
-        node, stat = self.state.volume.changes.mkdir(self.state.node(parent_inode), name, mode, self._caller(ctx))
+        parent = self.state.node(parent_inode)
+        node, stat = self.state.volume.changes.mkdir(parent, name, mode, self._caller(ctx))
         node.lookups += 1
+        if self.state.events is not None:
+            self.state.events.created(parent, name, node, ctx, "directory")
         return self.state.entry(node, stat)
 
     @handler
@@ -69,14 +72,19 @@ class TreeOperations(pyfuse3.Operations):
         parent = self.state.node(parent_inode)
         node, _ = self.state.volume.changes.mknod(parent, name, mode, rdev, self._caller(ctx))
         node.lookups += 1
+        if self.state.events is not None:
+            self.state.events.created(parent, name, node, ctx, "" if stat_module.S_ISREG(mode) else "special")
         return self.state.entry(node, self.state.tree.stat(node))
 
     @handler
     async def symlink(
         self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
-        node, stat = self.state.volume.changes.symlink(self.state.node(parent_inode), name, target, self._caller(ctx))
+        parent = self.state.node(parent_inode)
+        node, stat = self.state.volume.changes.symlink(parent, name, target, self._caller(ctx))
         node.lookups += 1
+        if self.state.events is not None:
+            self.state.events.created(parent, name, node, ctx, "symlink")
         return self.state.entry(node, stat)
 
     @handler
@@ -90,17 +98,31 @@ class TreeOperations(pyfuse3.Operations):
         node = self.state.node(inode)
         if node.file is not None:
             await self.state.turn(node.file)
-        stat = self.state.volume.changes.link(node, self.state.node(new_parent_inode), new_name)
+        parent = self.state.node(new_parent_inode)
+        stat = self.state.volume.changes.link(node, parent, new_name)
         node.lookups += 1
+        if self.state.events is not None:
+            self.state.events.created(parent, new_name, node, ctx, "link")
         return self.state.entry(node, stat)
 
     @handler
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
-        self.state.volume.changes.unlink(self.state.node(parent_inode), name)
+        self._remove(self.state.volume.changes.unlink, parent_inode, name, ctx)
 
     @handler
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
-        self.state.volume.changes.rmdir(self.state.node(parent_inode), name)
+        self._remove(self.state.volume.changes.rmdir, parent_inode, name, ctx)
+
+    def _remove(
+        self, remove: Callable[[Node, bytes], None], parent_inode: InodeT, name: FileNameT, ctx: RequestContext
+    ) -> None:
+        parent, events = self.state.node(parent_inode), self.state.events
+        if events is None:
+            remove(parent, name)
+            return
+        was = events.before(parent, name)
+        remove(parent, name)
+        events.deleted(parent, name, was, ctx)
 
     @handler
     async def rename(
@@ -112,15 +134,20 @@ class TreeOperations(pyfuse3.Operations):
         flags: FlagT,
         ctx: RequestContext,
     ) -> None:
-        changes = self.state.volume.changes
+        changes, events = self.state.volume.changes, self.state.events
         old, new = self.state.node(parent_inode_old), self.state.node(parent_inode_new)
         await self.state.turn_at((old, name_old), (new, name_new))
+        was = None
+        if events is not None:
+            was = (old, name_old, events.before(old, name_old)), (new, name_new, events.before(new, name_new))
         if flags == pyfuse3.RENAME_EXCHANGE:
             changes.exchange(old, name_old, new, name_new)
         elif flags in (0, pyfuse3.RENAME_NOREPLACE):
             changes.rename(old, name_old, new, name_new, no_replace=bool(flags))
         else:
             raise pyfuse3.FUSEError(errno.EINVAL)
+        if events is not None and was is not None:
+            events.renamed(*was, ctx, exchange=flags == pyfuse3.RENAME_EXCHANGE)
 
     # -- listing ---------------------------------------------------------------------------------------
 

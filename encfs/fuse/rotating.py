@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from encfs.errors import CloakfsError, VolumeInUseError
+from encfs.errors import CloakfsError, LowerIOError, VolumeInUseError
 from encfs.fuse.errnos import logger
 from encfs.fuse.state import MountState
+from encfs.happenings import RotationJournal
 from encfs.memory import leftovers
 from encfs.volume.rotation import Outcome, Rotator, Step
+from encfs.volume.rotation_told import RotationTale, Told
 from encfs.volume.steps import Alone, Turn, Waiting
 from encfs.volume.verify import Progress
 
@@ -36,8 +38,11 @@ News = Progress | Outcome | CloakfsError
 class Rotating:
     """One for each mount."""
 
-    def __init__(self, state: MountState) -> None:
+    def __init__(self, state: MountState, journal: RotationJournal | None = None) -> None:
         self._state = state
+        self._journal = journal
+        self._tale: RotationTale | None = None
+        self._begun_here = 0
         self._volume = state.volume
         self._wanted = trio.Event()
         self._listeners: set[trio.MemorySendChannel[News]] = set()
@@ -53,6 +58,7 @@ class Rotating:
         self._volume.ctx.require_writable()
         async with self._state.nobody_at_work():
             self._volume.begin_epoch(epoch, key, config_key)
+        self._begun_here = epoch
         logger.info("rotation: epoch %d begins", epoch)
         self._wanted.set()
 
@@ -82,40 +88,66 @@ class Rotating:
         Returns:
             Whether that is so.
         """
-        rotator, epoch = Rotator(self._volume), self._volume.config.active.epoch
+        rotator, tale = Rotator(self._volume), self._tale_now()
         try:
-            await self._drive(rotator)
+            await self._record(tale.begun())
+            await self._drive(rotator, tale)
         except VolumeInUseError as exc:
             if patient:
                 logger.info("rotation: %s; it goes on after that", exc)
                 return True
-            self._failed(exc, epoch)
+            await self._failed(exc, tale)
         except CloakfsError as exc:
-            self._failed(exc, epoch)
+            await self._failed(exc, tale)
         except OSError as exc:
-            self._failed(CloakfsError(f"the backing store says: {exc.strerror}"), epoch)
+            await self._failed(LowerIOError(f"the backing store says: {exc.strerror}"), tale)
         except Exception as exc:  # noqa: BLE001 - a fault here may not end the mount
             if not self._state.medium.gone:  # Else the keys went in the middle of it.
                 logger.error("rotation: unexpected error", exc_info=exc)
-                self._failed(CloakfsError("internal error; see the log"), epoch)
+                await self._failed(CloakfsError("internal error; see the log"), tale)
         else:
             assert rotator.outcome is not None
             logger.info("rotation: %s", rotator.outcome)
-            self._tell_end(rotator.outcome, epoch)
+            await self._record(tale.ended(rotator.outcome) if self._is_current(tale) else tale.superseded())
+            self._tell_end(rotator.outcome, tale)
         finally:
             self.progress = None
         return False
 
-    def _failed(self, exc: CloakfsError, epoch: int) -> None:
+    async def _failed(self, exc: CloakfsError, tale: RotationTale) -> None:
         logger.error("rotation: %s; it is tried again", exc)
-        self._tell_end(exc, epoch)
+        await self._record(tale.failed(exc) if self._is_current(tale) else tale.superseded())
+        self._tell_end(exc, tale)
 
-    def _tell_end(self, news: Outcome | CloakfsError, epoch: int) -> None:
-        """How a run for ``epoch`` ended. What it left under that epoch is the next run's, where another has begun."""
-        if self._volume.config.active.epoch == epoch:
+    def _is_current(self, tale: RotationTale) -> bool:
+        return self._volume.config.active.epoch == tale.epoch
+
+    def _tell_end(self, news: Outcome | CloakfsError, tale: RotationTale) -> None:
+        """How a run for an epoch ended. What it left under that epoch is the next run's, where another has begun."""
+        if self._is_current(tale):
             self._tell(news)
 
-    async def _drive(self, rotator: Rotator) -> None:
+    # -- the record ------------------------------------------------------------------------------------------
+
+    def _tale_now(self) -> RotationTale:
+        epoch = self._volume.config.active.epoch
+        if self._tale is None or self._tale.epoch != epoch:
+            self._tale = RotationTale(self._volume, again=epoch != self._begun_here)
+        return self._tale
+
+    async def _record(self, told: Told | None) -> None:
+        if told is not None and self._journal is not None:
+            await trio.to_thread.run_sync(self._journal.rotation, *told)
+
+    def tell_interrupted(self) -> None:
+        """The mount has ended: a run that was under way goes on with the next one."""
+        told = None if self._tale is None else self._tale.interrupted()
+        if told is not None and self._journal is not None:
+            self._journal.rotation(*told)
+
+    # -- a run -----------------------------------------------------------------------------------------------
+
+    async def _drive(self, rotator: Rotator, tale: RotationTale) -> None:
         steps, told = rotator.run(), 0.0
         try:
             while True:
@@ -124,6 +156,8 @@ class Rotating:
                 if step is None:
                     return
                 await self._do(step)
+                if isinstance(step, Progress):
+                    await self._record(tale.on_the_way(step))
                 if isinstance(step, Progress) and trio.current_time() - told > _TELL_SECONDS:
                     told = trio.current_time()
                     self.progress = step

@@ -20,6 +20,7 @@ from encfs.errors import CloakfsError, LowerIOError, MountBusyError, MountpointE
 from encfs.fuse import removal
 from encfs.fuse.control import ControlServer, Reply
 from encfs.fuse.errnos import logger
+from encfs.fuse.file_events import FileObserver
 from encfs.fuse.idle import IdleWatch
 from encfs.fuse.logind import LogindWatch
 from encfs.fuse.mount import MountOptions, libfuse_options, mount_as_root, raise_read_ahead, unmount
@@ -61,7 +62,7 @@ class MountServer:
         poller = Poller()
         poller.install()
         self._state = MountState(volume, poller)
-        self._rotating = Rotating(self._state)
+        self._rotating = Rotating(self._state, locks)
         self._control = ControlServer(self._state, self._describe, self._lock, self._rotating)
         self._idle = None if options.idle is None else IdleWatch(options.idle, self._uses, self._lock_idle)
         self._logind = LogindWatch(self._lock_now, os.getuid())
@@ -79,6 +80,7 @@ class MountServer:
             LowerIOError: the volume could not be closed cleanly.
         """
         failure: CloakfsError | None = None
+        self._begin_journal()
         try:
             self._attach()
             trio.run(self._main, ready)
@@ -88,13 +90,30 @@ class MountServer:
                 self._close()
             except CloakfsError as exc:
                 failure = exc
-            if self._locks is not None and not self._failed:
-                self._tell_journal(self._locks)
-                self._locks.locked(self._why())
+            self._end_journal(failed=self._failed or failure is not None)
             trio.run(self._control.tell_locked, failure)
             self._logind.release()
         if failure is not None:
             raise failure
+
+    def _begin_journal(self) -> None:
+        journal = self._locks
+        if journal is not None:
+            journal.started()
+            if journal.files is not None:
+                self._state.events = FileObserver(self._state.tree, journal.files)
+                journal.files.begin()
+
+    def _end_journal(self, *, failed: bool) -> None:
+        journal = self._locks
+        if journal is not None:
+            if journal.files is not None:
+                journal.files.end()
+            self._rotating.tell_interrupted()
+            if not self._failed:
+                self._tell_journal(journal)
+                journal.locked(self._why())
+            journal.stopped(failed=failed)
 
     def _attach(self) -> None:
         operations = Operations(self._state)

@@ -16,6 +16,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileHandleT, InodeT, ModeT
 
+from encfs.fuse.file_events import FileObserver
 from encfs.fuse.medium import MediumWatch
 from encfs.fuse.polling import Poller
 from encfs.units import LowerName
@@ -51,6 +52,7 @@ class MountState:
 
     Attributes:
         uses: how often programs have used the mount, by requests or by asking for long work on it.
+        events: who is told what programs do with files; None where the policy of the volume does not want it.
     """
 
     def __init__(self, volume: Volume, poller: Poller) -> None:
@@ -59,6 +61,7 @@ class MountState:
         self.poller = poller
         self.medium = MediumWatch(volume)
         self.uses = 0
+        self.events: FileObserver | None = None
         self.files: dict[int, Node] = {}
         self.writers: set[int] = set()  # the handles in ``files`` that may write
         self.directories: dict[int, DirectoryHandle] = {}

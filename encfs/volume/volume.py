@@ -57,6 +57,7 @@ class Volume(PathAccess):
         config: the authenticated config. slot: which of its slots opened it.
         ctx, tree, changes, attributes: the parts, for FUSE and ``verify``.
         recovery: what was repaired after a crash, None if there was none.
+        crashed: the sessions that had ended in a crash when it was opened for writing, oldest first.
         memory: what this host remembers of the volume, None if nobody gave one.
         elsewhere: sessions of other hosts or users since this host used the volume last, oldest first (FORMAT.md
             section 13); empty without a memory.
@@ -85,6 +86,7 @@ class Volume(PathAccess):
         self.changes = Changes(self.tree, self.attributes)
         self.sessions = Sessions(store, unlocked.ring, root_fd)
         self.recovery: RecoveryReport | None = None
+        self.crashed: list[SessionRecord] = []
         self.memory: VolumeMemory | None = None
         self.rollback: str | None = None
         self.elsewhere: list[SessionRecord] = []
@@ -211,7 +213,7 @@ class Volume(PathAccess):
         if self.memory is not None:
             look_back(self, self.memory)
             self.sessions.on_durable = self.memory.remember_session
-        crashed = self.sessions.crashed()
+        crashed = self.crashed = self.sessions.crashed()
         self.sessions.checkpoint = newest_authentic_id(self.ctx, self._root_fd)
         with _writable():
             self.ctx.session = self.sessions.begin(mountpoint)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from encfs.errors import ExitCode
+from tests.support import audit_actions
 from tests.support.command import Made, run
 from tests.support.mounting import MountedVolume
 
@@ -19,6 +20,7 @@ from tests.support.mounting import MountedVolume
 def recorded(*options: str) -> list[dict[str, Any]]:
     """All records, as a script gets them."""
     records: list[dict[str, Any]] = run("audit", "show", "--json", *options).json["records"]
+    audit_actions.check(records)
     return records
 
 
@@ -43,18 +45,22 @@ def test_a_volume_s_life(volume: Made, tmp_path: Path) -> None:
     records = [each for each in everything if not each["action"].startswith("register.")]
     assert in_short(records) == [
         ("volume.unlock", "done"),
+        ("key.break-glass", "done"),
         ("volume.cat", "done"),
         ("volume.unlock", "refused"),
         ("volume.verify", "refused"),
+        ("key.break-glass", "done"),
         ("key.rename", "begun"),
         ("key.rename", "done"),
         ("volume.unlock", "done"),
+        ("key.break-glass", "done"),
         ("volume.export", "failed"),
     ]
-    unlocked, renamed = records[0], records[5]
+    unlocked, renamed = records[0], records[7]
     pid = unlocked["detail"].pop("pid")
+    assert records[1]["detail"] == {"kind": "recovery", "label": "recovery key"}
     assert unlocked["detail"] == {"kind": "recovery", "label": "recovery key", "read_only": 1}
-    assert records[1]["detail"]["pid"] == pid
+    assert records[2]["detail"]["pid"] == pid
     assert unlocked["slot"] == renamed["slot"] != renamed["object"]
     assert renamed["detail"] == {"label": "passphrase"}
     assert {each["uid"] for each in records} == {os.getuid()}
@@ -219,6 +225,11 @@ def test_a_log_that_cannot_go_on(volume: Made, host_memory: Path, lost: str) -> 
     assert (kept / "log-00000001").read_bytes() == records
     assert run("key", "rename", volume.path, "passphrase", "Anna", *fast).code == 0
     found = [each for each in recorded() if each["action"] != "register.configs"]
-    assert in_short(found) == [("log.begun-anew", "done"), ("key.rename", "begun"), ("key.rename", "done")]
+    assert [action for action, _ in in_short(found)] == [
+        "log.begun-anew",
+        "key.break-glass",
+        "key.rename",
+        "key.rename",
+    ]
     assert found[0]["detail"] == {"before": kept.name}
     assert (kept / "auditor.key").read_bytes() == (old / "auditor.key").read_bytes()

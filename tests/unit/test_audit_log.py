@@ -339,7 +339,8 @@ def test_an_hour_is_signed_whoever_comes_first_after_it(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for ahead in (1, 5, 30):
-            later = replace(at, wall_ms=at.wall_ms, mono_ms=at.mono_ms + ahead * limits.AUDIT_EPOCH_MS + 1000)
+            passed = ahead * limits.AUDIT_EPOCH_MS + 1000
+            later = replace(at, wall_ms=at.wall_ms + passed, mono_ms=at.mono_ms + passed)
             AuditLog(LocalStore(fd), fd, KEYS, now=lambda later=later: later).record(VOLUME, body(ahead))
     finally:
         os.close(fd)

@@ -370,7 +370,7 @@ def test_a_segment_in_which_something_is_wrong_stays(old: Path, now: Clocks) -> 
 # -- tampering ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("auditor", [AUDITOR, None])
+@pytest.mark.parametrize("auditor", [AUDITOR, None], ids=["with the key", "without"])
 @pytest.mark.parametrize(("numbers", "at"), [((1,), 0), ((1, 2), 0), ((5,), None), ((5, 6), None)])
 def test_segments_without_a_tombstone(
     old: Path, numbers: tuple[int, ...], at: int | None, auditor: bytes | None
@@ -384,7 +384,7 @@ def test_segments_without_a_tombstone(
     assert verifier.gone.pruned.pieces == []
 
 
-@pytest.mark.parametrize("auditor", [AUDITOR, None])
+@pytest.mark.parametrize("auditor", [AUDITOR, None], ids=["with the key", "without"])
 def test_more_than_the_tombstone_says(old: Path, now: Clocks, auditor: bytes | None) -> None:
     """Somebody goes on deleting behind it: what is missing begins after its last frame."""
     plan = pruned(old, now)
@@ -406,7 +406,7 @@ def test_a_tombstone_that_went_with_its_segment(old: Path, now: Clocks) -> None:
     assert troubles(read_in(old)[0])[:2] == [Trouble.GAP, Trouble.GAP]
 
 
-@pytest.mark.parametrize("auditor", [AUDITOR, None])
+@pytest.mark.parametrize("auditor", [AUDITOR, None], ids=["with the key", "without"])
 def test_pruned_segments_that_came_back(old: Path, tmp_path: Path, now: Clocks, auditor: bytes | None) -> None:
     """From an old backup, all or one of them: told; the next pruning takes them away again. Edited ones it keeps."""
     shutil.copytree(old, tmp_path / "backup")
