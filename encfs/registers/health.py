@@ -10,7 +10,7 @@ from typing import Final
 
 from encfs.checks import Checked, Light
 from encfs.errors import RegisterError
-from encfs.registers import exceptions, heartbeat, media, volumes
+from encfs.registers import exceptions, heartbeat, media, scans, volumes
 from encfs.registers.exceptions import DataException
 from encfs.registers.media import Medium, MediumState
 from encfs.wording import human_date, printable
@@ -96,4 +96,5 @@ def _of_others() -> Iterator[Checked]:
     """Whether what is written down of volumes can be read; there is nothing else to look at."""
     volumes.known_volumes()
     heartbeat.beats()
+    scans.scans()
     yield from ()
