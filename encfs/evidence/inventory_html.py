@@ -29,14 +29,13 @@ h2 { margin: 1.8em 0 .5em; padding-bottom: .2em; font-size: 1.2em; border-bottom
 h3 { margin: 0 0 .4em; font-size: 1em; overflow-wrap: anywhere; break-after: avoid; }
 p { margin: .3em 0; }
 .faint { color: #5c6b75; }
-table { width: 100%; border-collapse: collapse; table-layout: fixed; }
+table { width: 100%; margin: 0 0 1em; border-collapse: collapse; table-layout: fixed; }
 th, td { padding: .25em .6em .25em 0; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 thead { display: table-header-group; }
 thead th { border-bottom: 1px solid #96a0a6; color: #5c6b75; font-weight: 600; }
 tbody tr { border-bottom: 1px solid #e3e7e9; break-inside: avoid; }
 .facts th { width: 9.5em; color: #5c6b75; font-weight: 400; }
-.card { margin: 0 0 1em; padding: .7em .9em; border: 1px solid #c9d0d4; border-radius: 4px; }
-.card .facts { margin-bottom: .6em; }
+.card { margin: 0 0 1em; padding: .7em .9em 0; border: 1px solid #c9d0d4; border-radius: 4px; }
 .light { width: 5.5em; font-weight: 700; }
 .green { color: #186e3e; } .amber { color: #a06000; } .red { color: #aa2020; }
 footer { margin-top: 2em; color: #5c6b75; font-size: .9em; }
