@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from encfs.evidence import scanning
 from encfs.evidence.likely import Kind
 from encfs.evidence.scanning import DAY, Age, LeftOut, Scan, Wanted, scan
 from encfs.format.limits import CONFIG_NAME
@@ -69,6 +70,29 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     os.mkfifo(root / "pipe.pdf")
     found = run(root)
     assert (found.outside.files, found.looked_at, found.folders) == (0, 0, 1)
+    assert (found.unreadable_files, found.unreadable_folders) == (0, 0)
+
+
+def test_what_becomes_a_link_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that somebody replaces by a link after it was listed is not gone into."""
+    make(tmp_path / "elsewhere/x.pdf")
+    root = tmp_path / "root"
+    for name in ("first", "second"):
+        make(root / name / "x.pdf")
+    ask = scanning.layout.holds_volume
+
+    def swap(directory: str) -> bool:
+        """While one of the two is looked at, the other one is replaced."""
+        here = Path(directory)
+        if here.parent == root and not any(path.is_symlink() for path in root.iterdir()):
+            (other,) = [path for path in root.iterdir() if path != here]
+            other.rename(tmp_path / "old")
+            other.symlink_to(tmp_path / "elsewhere")
+        return ask(directory)
+
+    monkeypatch.setattr(scanning.layout, "holds_volume", swap)
+    found = run(root)
+    assert (found.outside.files, found.folders, found.unreadable_folders) == (1, 2, 1)
 
 
 def test_only_the_beginning_is_read_and_the_time_of_reading_stays(tmp_path: Path) -> None:
