@@ -35,11 +35,12 @@ thead { display: table-header-group; }
 thead th { border-bottom: 1px solid #96a0a6; color: #5c6b75; font-weight: 600; }
 tbody tr { border-bottom: 1px solid #e3e7e9; break-inside: avoid; }
 .facts th { width: 9.5em; color: #5c6b75; font-weight: 400; }
-.card { margin: 0 0 1em; padding: .7em .9em 0; border: 1px solid #c9d0d4; border-radius: 4px; }
+.first th:first-child { width: 30%; }
+.card { break-inside: avoid; margin: 0 0 1em; padding: .7em .9em 0; border: 1px solid #c9d0d4; border-radius: 4px; }
 .light { width: 5.5em; font-weight: 700; }
 .green { color: #186e3e; } .amber { color: #a06000; } .red { color: #aa2020; }
 footer { margin-top: 2em; color: #5c6b75; font-size: .9em; }
-@media print { body { padding: 0; max-width: none; font-size: 10pt; } }
+@media print { body { padding: 0; max-width: none; font-size: 9pt; line-height: 1.3; } h2 { margin-top: 1.2em; } }
 """
 _OF_EXCEPTIONS: Final = ("Id", "Data", "Why", "Instead", "Approved by", "Review")
 _NONE: Final = "None is known."
@@ -48,6 +49,7 @@ _NONE: Final = "None is known."
 def render(found: Inventory) -> str:
     """The whole page."""
     now = found.made_at
+    watched = [(one.path, words.coverage(one)) for one in found.scans.watched.values()]
     parts = [
         f"<h1>{_text(f'Inventory of {found.host}')}</h1>",
         f'<p class="faint">{_text(_made(found))}</p>',
@@ -63,7 +65,7 @@ def render(found: Inventory) -> str:
         "<h2>Data that is not encrypted</h2>",
         _table(_OF_EXCEPTIONS, [_exception(one, now) for one in found.exceptions]),
         "<h2>Watched directories</h2>",
-        _table(("Directory", "Coverage"), [(one.path, words.coverage(one)) for one in found.scans.watched.values()]),
+        _table(("Directory", "Coverage"), watched, style="first"),
         f'<p class="faint">Last scan of anything else: {_text(words.other_scan(found.scans.elsewhere))}</p>',
         "<h2>This computer</h2>",
         _checks(found),
@@ -94,12 +96,14 @@ def _made(found: Inventory) -> str:
     return f"{count}. Made on {human_time(found.made_at)} by cloakfs {found.version} on {found.host}{form}."
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, style: str = "") -> str:
+    """``style``: ``first`` where the first column is the longest."""
     if not rows:
         return f"<p>{_NONE}</p>"
     head = "".join(f"<th>{_text(column)}</th>" for column in columns)
     body = "\n".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    named = f' class="{style}"' if style else ""
+    return f"<table{named}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def _overview(lines: Sequence[Line]) -> str:
@@ -114,7 +118,7 @@ def _overview(lines: Sequence[Line]) -> str:
         )
         for one in lines
     ]
-    return _table(("Volume", "Kind", "State", "Who, where", "Encrypted since", "Last verify"), rows)
+    return _table(("Volume", "Kind", "State", "Who, where", "Encrypted since", "Last verify"), rows, style="first")
 
 
 def _card(one: Line, now: int) -> str:
