@@ -60,14 +60,21 @@ def human_duration(seconds: float) -> str:
     return plural(int(seconds), "second")
 
 
-def human_time(seconds: float) -> str:
-    """A point in time, in the local zone. A damaged or hostile config can name one that no calendar has."""
+def human_time(seconds: float, east: int | None = None) -> str:
+    """A point in time. A damaged or hostile config can name one that no calendar has.
+
+    Args:
+        seconds: since 1970.
+        east: of a zone, in seconds, for what has to read the same everywhere; None for the local zone.
+    """
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+        return time.strftime(
+            "%Y-%m-%d %H:%M:%S", time.localtime(seconds) if east is None else time.gmtime(seconds + east)
+        )
     except (OverflowError, OSError, ValueError):
         return "an impossible time"
 
 
-def human_date(seconds: float) -> str:
-    """The day of a point in time, in the local zone."""
-    return human_time(seconds).partition(" ")[0] if 0 <= seconds < _YEAR_10000 else "no day that a calendar has"
+def human_date(seconds: float, east: int | None = None) -> str:
+    """The day of a point in time; the arguments are those of :func:`human_time`."""
+    return human_time(seconds, east).partition(" ")[0] if 0 <= seconds < _YEAR_10000 else "no day that a calendar has"

@@ -1,53 +1,22 @@
 """``cloakfs doctor``: one page about this host and the volumes on it, each line with a light and a remedy.
 
-Owns: which volumes and shares are looked at, the object of docs/json.md. Must not know: what is good and what is bad
-(``encfs.doctor``, and those who know a mount, a policy or a share), keys.
+Owns: which volumes are looked at, the object of docs/json.md. Must not know: which checks there are
+(``looked_at.py``), keys.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import click
 
-from encfs.audit import clock, health
-from encfs.checks import Checked, Light, worst
-from encfs.cli import (
-    break_glass,
-    checks_view,
-    doctor_facts,
-    incident_view,
-    mount_troubles,
-    options,
-    output,
-    policy_view,
-    progress,
-    seeing,
-    share_view,
-    targets,
-)
-from encfs.doctor.host_checks import host_checks
-from encfs.doctor.host_facts import look_at_host
-from encfs.doctor.volume_checks import volume_checks
-from encfs.errors import CloakfsError, ExitCode, NotAVolumeError
-from encfs.registers import health as register_health
-from encfs.registers import reviews
-from encfs.share import plan
-from encfs.share.places import places
+from encfs.checks import Checked, worst
+from encfs.cli import checks_view, doctor_facts, looked_at, options, output, progress, targets
+from encfs.cli.looked_at import Group
+from encfs.errors import ExitCode, NotAVolumeError
 
 # Sticks that come and go are many after a year.
 _ABSENT_SHOWN: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """The checks of one volume or share."""
-
-    name: str
-    checks: list[Checked]
 
 
 @options.command(
@@ -75,14 +44,12 @@ def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
     else:
         known = doctor_facts.known_volumes()
     with progress.activity("Looking at this machine"):
-        host = host_checks(look_at_host(clock=clock.now().clock, libraries=doctor_facts.libraries()))
-        host += [*health.checks(), *register_health.checks(time.time()), *reviews.checks()]
-        host += incident_view.checks(datetime.now().astimezone().date())
+        host = looked_at.machine()
     groups = []
     for target in known.targets:
         with progress.activity(f"Looking at {output.printable(target.volume)}"):
-            groups.append(_Group(target.volume, _of_volume(target)))
-    shares = _shares()
+            groups.append(looked_at.volume(target))
+    shares = looked_at.shares()
     light = worst([*host, *(check for group in (*groups, *shares) for check in group.checks)])
     if as_json:
         output.print_json(
@@ -108,53 +75,7 @@ def _require_volume(target: targets.Target) -> None:
         )
 
 
-def _of_volume(target: targets.Target) -> list[Checked]:
-    """All checks of one volume; of what cannot be read only how its mount stands."""
-    mount = {"mountpoint": target.mountpoint} if target.mounted is None else target.mounted.status
-    checks = mount_troubles.checks(targets.state(target), None if target.mountpoint is None else mount)
-    try:
-        standing = policy_view.standing(target, int(time.time()))
-        facts = doctor_facts.volume_facts(target, standing.config)
-        seeing.looked(standing.config, facts.near)
-    except (CloakfsError, OSError) as exc:
-        return [*checks, _unreadable(exc)]
-    used = break_glass.told(target.volume, break_glass.uses(standing.config))
-    return [
-        *checks,
-        *volume_checks(facts),
-        *(
-            Checked(code="recovery-used", title="recovery key", light=Light.AMBER, found=what, remedy=command)
-            for what, command in used
-        ),
-        *policy_view.as_checks(standing, target.volume),
-    ]
-
-
-def _unreadable(exc: CloakfsError | OSError) -> Checked:
-    """The config is what every other check stands on."""
-    found, remedy = (str(exc), exc.hint) if isinstance(exc, CloakfsError) else (exc.strerror or "", "")
-    remedy = remedy or "is its disk there? If it is: take the volume from a backup, or see docs/findings.md"
-    return Checked(code="config", title="config", light=Light.RED, found=found, remedy=remedy)
-
-
-def _shares() -> list[_Group]:
-    """The shares of this machine, each with its guards."""
-    groups = []
-    for name in plan.names(places()):
-        try:
-            checks = share_view.checks_of(name)
-        except (CloakfsError, OSError) as exc:
-            checks = [_unreadable_share(exc)]
-        groups.append(_Group(name, checks))
-    return groups
-
-
-def _unreadable_share(exc: CloakfsError | OSError) -> Checked:
-    found = str(exc) if isinstance(exc, CloakfsError) else f"its files cannot be read: {exc.strerror}"
-    return Checked(code="share", title="share", light=Light.AMBER, found=found, remedy="run cloakfs doctor as root")
-
-
-def _show(host: list[Checked], groups: list[_Group], shares: list[_Group], known: doctor_facts.Known) -> None:
+def _show(host: list[Checked], groups: list[Group], shares: list[Group], known: doctor_facts.Known) -> None:
     """The page. What was not looked at is said as well."""
     named = [("This machine", host), *((one.name, one.checks) for one in groups)]
     remarks = [f"Not looked at, because it is not there now: {path}" for path in known.absent[:_ABSENT_SHOWN]]

@@ -91,12 +91,13 @@ def libraries() -> list[Library]:
         if parsed is not None and parsed[1].lower() in _SHOWN:
             name = parsed[1].lower()
             found[name] = Library(
-                name=name, version=_version(name), wanted=parsed[2].strip(" ()"), is_optional=bool(parsed[3])
+                name=name, version=version_of(name), wanted=parsed[2].strip(" ()"), is_optional=bool(parsed[3])
             )
     return list(found.values())
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Of an installed package; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -49,6 +49,7 @@ _COMMANDS: Final = {
     "incident": "A stick or a computer is lost: what can be shown, and who has to be told.",
     "audit": "Show and prove what was done with volumes on this computer.",
     "media": "Keep a register of sticks and disks: who has which, and which is lost.",
+    "evidence": "Make a signed pack of what can be shown of volumes; check one on any computer.",
     "exception": "Keep a register of data that is not encrypted, and until when that holds.",
     "inventory": "List every volume, medium and share, and how they stand.",
     "scan": "Look for patient files that lie outside of volumes.",

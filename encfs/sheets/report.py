@@ -190,7 +190,7 @@ def _block(pdf: FPDF, block: Block) -> None:
 def _heading(pdf: FPDF, text: str, *, small: bool) -> None:
     """Never the last thing on a page."""
     pdf.ln(1 if small else 3)
-    if pdf.will_page_break(24):
+    if pdf.will_page_break(24 if small else 44):
         pdf.add_page()
     _write(pdf, text, size=11 if small else 14, style="B")
     pdf.ln(1)

@@ -1,0 +1,214 @@
+"""``cloakfs evidence``: a signed pack of what can be shown of volumes, and the check of one on any computer.
+
+Owns: what goes into a pack, where it is written, how a check is told. Must not know: what stands in a pack
+(``encfs.evidence.pack``), its pages.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from encfs.audit import journal
+from encfs.audit.home import AUDITOR_KEY, host_signer
+from encfs.cli import (
+    doctor_facts,
+    evidence_check,
+    looked_at,
+    options,
+    output,
+    pack_program,
+    policy_view,
+    progress,
+    secret_files,
+    targets,
+)
+from encfs.cli.secrets import SecretOptions, read_file, secret_options
+from encfs.cli.unlocking import unlock
+from encfs.core.documents import open_document, sign_document
+from encfs.crypto.suite import CLOAKFS_1
+from encfs.errors import AuditError, CloakfsError, ConfigError, ExitCode, UsageError
+from encfs.evidence import facts, pack, pack_pages
+from encfs.evidence.facts import VolumeFacts
+from encfs.evidence.log_facts import log_facts
+from encfs.evidence.pack import Found, Looked, Zone
+from encfs.format.audit import NO_VOLUME
+from encfs.format.audit_body import AuditBody, Outcome
+from encfs.registers import exceptions, media, volumes
+from encfs.registers.ledger import Ledger
+from encfs.sheets import parts
+from encfs.sheets.report import render
+from encfs.units import VolumeId
+
+_STDOUT: Final = "-"
+
+
+@options.command(
+    "evidence",
+    example="""
+cloakfs evidence --all --pdf evidence.pdf --json evidence.json
+cloakfs evidence /srv/practice.vault --auditor-key /media/stick/auditor.key --pdf practice.pdf
+cloakfs evidence --check evidence.pdf""",
+)
+@click.argument("named", metavar="[VOLUME]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All volumes that are known to this computer.")
+@click.option("--pdf", metavar="FILE", help="Write the pack as a new PDF, with the signed document inside.")
+@click.option("--json", "json_file", metavar="FILE", help='Write the signed document to a new file; "-" prints it.')
+@click.option(
+    "--auditor-key", "auditor_file", metavar="FILE", help="The auditor's key, where it is not on this computer."
+)
+@click.option("--check", "check_file", metavar="FILE", help="Check a pack, or any other signed document of cloakfs.")
+@click.option("--signer", metavar="FINGERPRINT", help="With --check: it has to be signed with this key.")
+@click.option("--fingerprint", is_flag=True, help="Print the fingerprint of the key with which this computer signs.")
+@secret_options
+def command(
+    *,
+    named: tuple[str, ...],
+    everything: bool,
+    pdf: str | None,
+    json_file: str | None,
+    auditor_file: str | None,
+    check_file: str | None,
+    signer: str | None,
+    fingerprint: bool,
+    secret: SecretOptions,
+) -> ExitCode:
+    """Make a signed pack of what this computer can show: what is encrypted with what since when, and who opens it.
+
+    It is ordered by the rules of HIPAA that ask for it, and has one page for whoever runs the office. It claims what
+    was looked at, and says of each volume who vouches for that: its keys, this computer as it remembers it, or nobody.
+    Make one each quarter, and keep it for six years on another medium.
+
+    --check proves on any computer, with nothing but the file, that a pack is as it was signed (exit status 3: it is
+    not). Whose key that was is compared by its fingerprint.
+    """
+    if check_file is not None:
+        if named or everything or pdf is not None or json_file not in {None, _STDOUT}:
+            raise UsageError("--check goes with a file alone", hint="Its result for scripts: --json -")
+        return evidence_check.command(check_file, signer, as_json=json_file == _STDOUT)
+    if signer is not None:
+        raise UsageError("--signer goes with --check")
+    if fingerprint:
+        output.say(host_signer().public.fingerprint())
+        return ExitCode.OK
+    if everything == bool(named):
+        raise UsageError("say which volumes", hint="Give VOLUME, or --all.")
+    if pdf is None and json_file is None:
+        raise UsageError("say where the pack goes", hint="Give --pdf FILE, --json FILE or both.")
+    _check_files(pdf, json_file)
+    return _make(list(named), pdf, json_file, auditor_file, secret)
+
+
+def _check_files(pdf: str | None, json_file: str | None) -> None:
+    """What can be refused is refused before anything is read."""
+    if pdf is not None:
+        parts.check()
+        secret_files.check_free(pdf)
+    if json_file is not None and json_file != _STDOUT:
+        secret_files.check_free(json_file)
+
+
+def _make(
+    named: list[str], pdf: str | None, json_file: str | None, auditor_file: str | None, secret: SecretOptions
+) -> ExitCode:
+    key = None if auditor_file is None else AUDITOR_KEY.decode(read_file(auditor_file))
+    found = _collect(named, key, secret)
+    signer, made_at, host = host_signer(), int(time.time()), socket.gethostname()
+    signed = sign_document(signer, kind=pack.KIND, made_at=made_at, host=host, body=pack.body(found))
+    document = open_document(signed, pack.KIND)
+    digest = CLOAKFS_1.digest(signed).hex()
+    try:
+        done = AuditBody(action="evidence.made", outcome=Outcome.DONE, uid=os.getuid(), detail={"digest": digest})
+        journal.record(done, NO_VOLUME)
+    except AuditError as exc:
+        output.warn(str(exc))
+    if json_file == _STDOUT:
+        sys.stdout.write(signed.decode("ascii"))
+    elif json_file is not None:
+        secret_files.write_new(json_file, signed)
+    if pdf is not None:
+        with progress.activity("Making the pages"):
+            pages = render(pack_pages.report(document, signed))
+        secret_files.write_new(pdf, pages)
+    _tell(document.body, [name for name in (pdf, json_file) if name not in {None, _STDOUT}], quiet=json_file == _STDOUT)
+    return ExitCode.OK
+
+
+def _tell(body: Any, written: Sequence[str | None], *, quiet: bool) -> None:  # noqa: ANN401 - JSON
+    say = output.remark if quiet else output.say
+    say(output.bold(body["verdict"]))
+    for check in body["checks"]:
+        if check["light"] != "green":
+            say(f"  {check['about']}, {check['title']}: {check['found']}")
+            if check["remedy"]:
+                say(f"    -> {check['remedy']}")
+    for name in written:
+        say(f"Written: {output.printable(str(name))}")
+    say(f"Signed with the key {host_signer().public.fingerprint()}. {body['advice']}")
+
+
+# -- what goes into it ---------------------------------------------------------------------------------------------
+
+
+def _collect(named: list[str], key: bytes | None, secret: SecretOptions) -> Found:
+    """All that is known of the volumes that are named; of all, if none is."""
+    asked = [targets.find(text) for text in named] if named else doctor_facts.known_volumes().targets
+    looked = []
+    with progress.activity("Looking at this machine"):
+        looked.append(Looked(pack.THIS_COMPUTER, looked_at.machine()))
+    shown: list[VolumeFacts] = []
+    for target in asked:
+        with progress.activity(f"Looking at {output.printable(target.volume)}"):
+            group = looked_at.volume(target)
+            one = _facts(target, secret if named else None)
+        looked.append(Looked(f"volume {target.volume}", group.checks))
+        if one is not None:
+            shown.append(one)
+    if not named:
+        looked += [Looked(f"share {group.name}", group.checks) for group in looked_at.shares()]
+        shown += _elsewhere({one.volume_id for one in shown})
+    with progress.activity("Reading the audit log"):
+        log = log_facts(key, {one.volume_id for one in shown} if named else None)
+    local = time.localtime()
+    return Found(
+        everything=not named,
+        zone=Zone(local.tm_zone, local.tm_gmtoff),
+        program=pack_program.sealing(),
+        pages=pack_program.printing(),
+        looked=looked,
+        volumes=shown,
+        media=media.media(),
+        exceptions=exceptions.exceptions(),
+        log=log,
+        entries={name: Ledger(name).entries() for name in pack.REGISTERS},
+    )
+
+
+def _facts(target: targets.Target, secret: SecretOptions | None) -> VolumeFacts | None:
+    """Of a volume that is here; its keys vouch for it if they are given, or its daemon has opened just that config."""
+    is_mounted = target.mountpoint is not None
+    if secret is not None and secret.given and not is_mounted:
+        with unlock(target.volume, secret, read_only=True) as volume:
+            config = volume.config
+        return facts.collect(config.volume_id, target.volume, config, opened=True, mounted=False)
+    try:
+        standing = policy_view.standing(target, int(time.time()))
+    except (ConfigError, OSError, CloakfsError):
+        return None  # The checks say what is wrong with it.
+    config = standing.config
+    return facts.collect(config.volume_id, target.volume, config, opened=standing.vouched, mounted=is_mounted)
+
+
+def _elsewhere(here: set[str]) -> list[VolumeFacts]:
+    """Volumes that were made or opened here and cannot be reached now."""
+    return [
+        facts.collect(VolumeId(bytes.fromhex(one.volume_id)), one.path, None, opened=False, mounted=False)
+        for one in volumes.known_volumes()
+        if one.volume_id not in here
+    ]

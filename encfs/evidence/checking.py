@@ -1,0 +1,109 @@
+"""Whether a signed document is as it was signed: a file of its own, or inside of a PDF (FORMAT.md section 17).
+
+Owns: which files are taken, and what is proved of the pages. Must not know: whose key it should be, the terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from encfs.core.documents import Document, open_document
+from encfs.errors import CloakfsError, FormatError
+from encfs.evidence import certificate, certificate_report, incident, incident_pages, pack, pack_pages, receipt
+from encfs.format import limits
+from encfs.sheets.report import render
+
+FILE_MAX: Final = limits.DOCUMENT_MAX + (16 << 20)
+"""Bytes of a file that is looked at: a document, with pages around it."""
+_PDF: Final = b"%PDF-"
+# As encfs/sheets/report.py puts them there: with their size, not compressed.
+_ATTACHED: Final = re.compile(rb"<<\n/Length (\d{1,9})\n(?:/[^\n]{1,400}\n){0,8}/Type /EmbeddedFile\n>>\nstream\n")
+
+
+class Pages(StrEnum):
+    """What is known of the pages that people read."""
+
+    NONE = "none"
+    """There are none: it is the document alone."""
+    SAME = "same"
+    """They are those that this version makes of the document, byte for byte."""
+    DIFFERENT = "different"
+    """They are not: somebody has changed them, or another version or a computer in another zone has made them."""
+    UNKNOWN = "unknown"
+    """This version, or this installation, makes none of this kind of document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Genuine:
+    """A document that is as it was signed; ``pages``: what that says of the pages around it."""
+
+    document: Document
+    pages: Pages
+
+
+def check(data: bytes) -> Genuine:
+    """Take a document, or a PDF that has one inside.
+
+    Raises:
+        FormatError: it is none, or was changed. AuthenticationError: it was changed.
+        NewerFormatError: a later version wrote it.
+    """
+    if len(data) > FILE_MAX:
+        raise FormatError("the file is longer than any document of cloakfs")
+    if not data.startswith(_PDF):
+        return Genuine(open_document(data), Pages.NONE)
+    signed = _inside(data)
+    document = open_document(signed)
+    return Genuine(document, _pages(document, signed, data))
+
+
+def _inside(pdf: bytes) -> bytes:
+    """The only file that is attached to a PDF of ours."""
+    found = list(_ATTACHED.finditer(pdf))
+    if len(found) != 1:
+        raise FormatError("this PDF has no signed document of cloakfs inside" if not found else "this PDF has several")
+    size = int(found[0][1])
+    signed = pdf[found[0].end() : found[0].end() + size]
+    if len(signed) != size:
+        raise FormatError("this PDF ends in the middle of its document")
+    return signed
+
+
+def _pages(document: Document, signed: bytes, pdf: bytes) -> Pages:
+    make = _MAKERS.get(document.kind)
+    if make is None:
+        return Pages.UNKNOWN
+    try:
+        made = make(document, signed)
+    # Another version may have had other fields; the fonts and fpdf may not be installed.
+    except (KeyError, TypeError, ValueError, AttributeError, CloakfsError):
+        return Pages.UNKNOWN
+    return Pages.SAME if made == pdf else Pages.DIFFERENT
+
+
+def _of_pack(document: Document, signed: bytes) -> bytes:
+    return render(pack_pages.report(document, signed))
+
+
+def _of_incident(document: Document, signed: bytes) -> bytes:
+    return render(
+        incident_pages.report(
+            document.body,
+            host=document.host,
+            made_at=document.made_at,
+            signer=document.signer.fingerprint(),
+            document=signed,
+        )
+    )
+
+
+_MAKERS: Final[Mapping[str, Callable[[Document, bytes], bytes]]] = {
+    pack.KIND: _of_pack,
+    incident.KIND: _of_incident,
+    certificate.KIND: lambda _, signed: certificate_report.pdf(signed),
+    receipt.KIND: lambda _, signed: receipt.pdf(signed),
+}
