@@ -55,7 +55,10 @@ _REASONS: Final = {
     Why.COMMAND: "a command had it open from {at} on, and was at work at the time",
     Why.NO_END: "it was last seen open at {at}, and no lock of that is recorded before the loss",
     Why.PULLED: "its medium went away at {at} while it was open",
-    Why.CLOCK: "the clock of this computer was set, so it may have been open at the time (opened at {at} by that)",
+    Why.CLOCK: (
+        "the clock of this computer leaves open whether it was open at the time: it was set, or that was within seconds"
+        " (opened at {at} by that clock)"
+    ),
     Why.RESTARTED: (
         "it was open when its program or the computer stopped, before {at}; that takes the keys out of memory, but no"
         " lock is recorded"

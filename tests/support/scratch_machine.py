@@ -18,6 +18,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ USER: Final = "anna"
 UID: Final = 1000
 _OVERLAYS: Final = ("etc", "var", "srv", "home", "root", "media", "mnt", "opt", "usr/local")
 _NODES: Final = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "loop-control")
+_A_WHILE: Final = 5.0  # Seconds.
 _STICK: Final = Path("/dev/sdb1")
 _SHIMS: Final = {"systemctl": "systemctl", "apt": "package_shim", "apt-get": "package_shim"}
 
@@ -222,6 +224,10 @@ class Machine:
             case ["power", "cut"]:
                 self.power_cut()
                 return True
+            case ["a", "while", "passes"]:
+                # A record of an incident believes no time to less than two seconds.
+                until = time.time() + _A_WHILE
+                mounting.wait_for(lambda: time.time() > until, "time passes")
             case ["another", "machine", *files]:
                 self.go_to_another(files)
                 return True
