@@ -342,6 +342,8 @@ def parse_audit_state(data: bytes) -> AuditState:
     ) = _STATE.unpack(data)
     if magic != _STATE_MAGIC or version != _STATE_VERSION or zero != _ZERO307:
         raise FormatError("this is not the state of an audit log of version 1")
+    if clock not in _CLOCKS:
+        raise FormatError("the state of the audit log has an unknown clock")
     return AuditState(
         log_id=log_id,
         segment=segment,

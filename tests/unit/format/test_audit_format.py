@@ -138,6 +138,13 @@ def test_the_state_byte_for_byte() -> None:
     assert packed[148:173] == bytes(24) + b"\x41"
     assert not any(packed[173:])
     assert parse_audit_state(packed) == replace(STATE, began=replace(AT, clock=Clock.UNKNOWN))
+    last = replace(STATE, last=replace(AT, clock=Clock.UNSYNCHRONISED))
+    assert last.pack()[148:165] == AT.wall_ms.to_bytes(8, "big") + AT.mono_ms.to_bytes(8, "big") + b"\2"
+    assert parse_audit_state(last.pack()) == replace(last, began=replace(AT, clock=Clock.UNKNOWN))
+    for clock in (b"\3", b"\xff"):
+        for state in (packed, last.pack()):
+            with pytest.raises(FormatError, match="unknown clock"):
+                parse_audit_state(state[:164] + clock + state[165:])
     assert "kkkk" not in repr(STATE)
     for broken in (packed[1:] + b"\0", b"\1" + packed[1:], packed[:-1] + b"\1", packed[:7] + b"\2" + packed[8:]):
         with pytest.raises(FormatError):
