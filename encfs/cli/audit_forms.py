@@ -5,8 +5,6 @@ Owns: the three forms. Must not know: which records, where they go.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -15,7 +13,7 @@ from encfs import __version__
 from encfs.format.audit_body import Outcome
 
 _Row = Mapping[str, Any]
-_COLUMNS: Final = ("seq", "time", "action", "outcome", "uid", "slot", "volume_id", "object", "detail")
+COLUMNS: Final = ("seq", "time", "action", "outcome", "uid", "slot", "volume_id", "object", "detail")
 # Severities of CEF go from 0 to 10; 7 and 8 are high, 9 and 10 very high.
 _SEVERITY: Final = {Outcome.BEGUN: 3, Outcome.DONE: 3, Outcome.REFUSED: 6, Outcome.FAILED: 7}
 _INTEGRITY: Final = "volume.integrity"
@@ -25,24 +23,6 @@ _INTEGRITY_SEVERITY: Final = 9
 def jsonl(rows: Iterable[_Row]) -> Iterator[str]:
     """One JSON object a line."""
     return (json.dumps(row) for row in rows)
-
-
-def as_csv(rows: Iterable[_Row]) -> Iterator[str]:
-    """A table with names of columns, safe to open in a spreadsheet."""
-    yield _csv_line(_COLUMNS)
-    for row in rows:
-        yield _csv_line([_no_formula({**row, "detail": json.dumps(row["detail"])}[name]) for name in _COLUMNS])
-
-
-def _no_formula(value: object) -> object:
-    """A spreadsheet takes what begins so for a formula."""
-    return f"'{value}" if str(value)[:1] in {"=", "+", "-", "@"} else value
-
-
-def _csv_line(values: Iterable[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
 
 
 def cef(rows: Iterable[_Row]) -> Iterator[str]:
@@ -88,4 +68,10 @@ def _cef_value(text: str) -> str:
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
-FORMS: Final[Mapping[str, Callable[[Iterable[_Row]], Iterator[str]]]] = {"jsonl": jsonl, "csv": as_csv, "cef": cef}
+def table(rows: Iterable[_Row]) -> Iterator[Mapping[str, object]]:
+    """The rows of a table with :data:`COLUMNS`; the detail is JSON."""
+    for row in rows:
+        yield {**row, "detail": json.dumps(row["detail"])}
+
+
+LINES: Final[Mapping[str, Callable[[Iterable[_Row]], Iterator[str]]]] = {"jsonl": jsonl, "cef": cef}

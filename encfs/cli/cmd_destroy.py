@@ -66,10 +66,9 @@ class _Wishes:
     "destroy",
     example="""
 cloakfs destroy /media/anna/STICK --certificate stick-7.json --pdf stick-7.pdf
-cloakfs destroy ~/old.vault --by "Dr. Weber" --reason "contract ended" --also ~/cloakfs.volume.copy
-cloakfs destroy --check stick-7.json""",
+cloakfs destroy ~/old.vault --by "Dr. Weber" --reason "contract ended" --also ~/cloakfs.volume.copy""",
 )
-@click.argument("volume", required=False)
+@click.argument("volume")
 @click.option("--certificate", metavar="FILE", help="Write the signed certificate to a new file.")
 @click.option("--pdf", metavar="FILE", help="Write it to a new PDF file too, with lines to sign on.")
 @click.option("--by", default="", metavar="NAME", help="Who does it. (Default: to be filled in by hand.)")
@@ -79,13 +78,12 @@ cloakfs destroy --check stick-7.json""",
 @click.option("--label", default="", metavar="TEXT", help="What you call the medium; else as cloakfs media has it.")
 @click.option("--also", multiple=True, metavar="FILE", help="Another file that holds the keys: destroy it too.")
 @click.option("--confirm", metavar="NAME", help="The name of the volume; destroys it without asking.")
-@click.option("--check", metavar="CERTIFICATE", help="Destroy nothing: look whether a certificate is as it was signed.")
 @click.option("--remove-data", is_flag=True, help="Delete afterwards what is left of the volume: noise, without keys.")
 @options.json_option
 @secret_options
 def command(
     *,
-    volume: str | None,
+    volume: str,
     certificate: str | None,
     pdf: str | None,
     by: str,
@@ -95,7 +93,6 @@ def command(
     label: str,
     also: tuple[str, ...],
     confirm: str | None,
-    check: str | None,
     remove_data: bool,
     as_json: bool,
     secret: SecretOptions,
@@ -107,15 +104,10 @@ def command(
     is proved before that it opens the volume.
 
     The certificate has the fields of NIST SP 800-88, says what was proved and what only people can know, and is kept on
-    this computer: the same command writes it again. Backups, and media that lie elsewhere, are not destroyed: the list
-    that is shown says what to look for.
+    this computer: the same command writes it again, and "cloakfs evidence --check" proves on any computer that it is
+    as it was signed. Backups, and media that lie elsewhere, are not destroyed: the list that is shown says what to look
+    for.
     """
-    if check is not None:
-        if volume is not None:
-            raise UsageError("--check goes with a certificate alone", hint="Leave VOLUME out.")
-        return destroy_telling.check(check, as_json=as_json)
-    if volume is None:
-        raise UsageError("say which volume", hint="Give VOLUME, or --check CERTIFICATE.")
     login = targets.user_name(os.getuid())
     target = targets.find(volume)
     label = label or medium_facts.label_of(target.volume)

@@ -10,10 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from encfs.cli import output, progress
-from encfs.cli.secrets import read_file
-from encfs.core.documents import open_document
-from encfs.errors import ExitCode
-from encfs.evidence.certificate import KIND, NOT_CLAIMED
+from encfs.evidence.certificate import NOT_CLAIMED
 from encfs.volume.clearing import clear
 from encfs.volume.key_copies import Survey
 from encfs.volume.told import about
@@ -97,31 +94,6 @@ def _tell_rest(path: str, removed: int | None) -> None:
         )
     else:
         output.say("What was left of the volume is deleted.")
-
-
-def check(file: str, *, as_json: bool) -> ExitCode:
-    """Whether a certificate is as it was signed, and by whom.
-
-    Raises:
-        FormatError, NewerFormatError, AuthenticationError: it is not. UsageError, OSError.
-    """
-    data = read_file(file, public=True)
-    with about(file):
-        document = open_document(data, KIND)
-    signer, body = document.signer.fingerprint(), document.body
-    if as_json:
-        output.print_json({"made_at": document.made_at, "host": document.host, "signer": signer, "body": dict(body)})
-        return ExitCode.OK
-    output.say("The certificate is as it was signed.")
-    output.print_table(
-        [
-            ("signed by", f"{signer}, on the computer {output.printable(document.host)}"),
-            ("on", output.human_time(document.made_at)),
-            ("volume", output.printable(str(body["volume"]["id"]))),
-            ("method", str(body["sanitization"]["method"])),
-        ]
-    )
-    return ExitCode.OK
 
 
 def remove(path: str) -> int:

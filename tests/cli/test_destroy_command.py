@@ -77,14 +77,12 @@ def test_a_certificate_is_checked(volume: Made, tmp_path: Path, monkeypatch: pyt
     run("destroy", volume.path, *CONFIRMED, "--certificate", out, "--reason", "sold")
     fingerprint = host_signer().public.fingerprint()
     monkeypatch.setenv("CLOAKFS_STATE_DIRECTORY", str(tmp_path / "another computer"))
-    checked = run("destroy", "--check", out, "--json")
+    checked = run("evidence", "--check", out, "--json", "-")
     assert (checked.code, checked.json["signer"], checked.json["body"]) == (0, fingerprint, certificate_in(out).body)
-    assert fingerprint in run("destroy", "--check", out).out
+    assert fingerprint in run("evidence", "--check", out).out
     out.write_text(out.read_text().replace('"sold"', '"lost"'))
-    assert run("destroy", "--check", out).code == ExitCode.DAMAGED_DATA
-    assert run("destroy", "--check", volume.passphrase_file).code == ExitCode.DAMAGED_DATA
-    for usage in (("--check", out, volume.path), ()):
-        assert run("destroy", *usage).code == ExitCode.USAGE
+    assert run("evidence", "--check", out).code == ExitCode.FINDINGS
+    assert run("destroy").code == ExitCode.USAGE
 
 
 def test_its_history_stays(volume: Made) -> None:
