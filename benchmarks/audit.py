@@ -1,4 +1,4 @@
-"""What the audit log costs a mount: none, the log alone, and events of files, on four mounts that take turns.
+"""What the audit log costs a mount: none, none again, the log alone, and events of files, on mounts that take turns.
 
     python -m benchmarks.audit [--quick] [--directory DIR] [--state DIR] [--repetitions N] [--output FILE]
 
@@ -7,6 +7,7 @@ README.md has the method.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,24 +25,32 @@ from benchmarks.harness.clock import Spread, in_turn, ratio
 from benchmarks.harness.peers import Site
 from benchmarks.harness.quiet import Others, quietest
 from benchmarks.harness.tables import Table
+from encfs.format.limits import SLOT_ID_SIZE
 from encfs.format.slots import SlotKind
 from encfs.fuse.mount import is_mounted
+from encfs.units import VolumeId
 from encfs.volume import Volume
 
 TARGET: Final = 1.01
 """With events of files off, a step may cost so many times what it costs without any log."""
 NONE: Final = "none"
+AGAIN: Final = "none again"
+"""A second mount without a log: how far it is from 1 is what this run cannot tell apart."""
+_WITHOUT: Final = (NONE, AGAIN)
 _LEVELS: Final = {"off": None, "metadata": 1, "full": 2}
-_SITES: Final = (NONE, *_LEVELS)
+_SITES: Final = (*_WITHOUT, *_LEVELS)
+_COMPARED: Final = (AGAIN, *_LEVELS)
 _KEY: Final = bytes(range(32))
-_FILES, _LARGE = 1_000, 64 << 20
-_REPETITIONS: Final = 12
+_FILES, _LARGE = 2_000, 64 << 20
+_REPETITIONS: Final = 10
 _SMALL: Final = b"Dear colleague, " * 6
 _PIECE: Final = 1 << 20
 _PATIENCE_SECONDS: Final = 60.0
 _GATHERED_SECONDS: Final = 1.2
 _IDLE_SECONDS: Final = 0.02
 _IDLE_CPU_SECONDS: Final = 0.001
+_MINUTES, _QUARTERS = 200, 40
+_QUARTER_SECONDS: Final = 900.0
 
 
 # -- a mount -------------------------------------------------------------------------------------------------------
@@ -49,19 +58,19 @@ _IDLE_CPU_SECONDS: Final = 0.001
 
 def serve(how: str, volume: str, mountpoint: str) -> None:
     """Mount in the foreground as ``cloakfs mount`` does, with as much of a journal as ``how`` says."""
-    from encfs.host.locks import HostLocks  # noqa: PLC0415
-
     from encfs.audit.file_log import FileLog  # noqa: PLC0415 - of the process that serves alone
+    from encfs.cli import presences  # noqa: PLC0415
     from encfs.cli.auditing import RecordedLocks  # noqa: PLC0415
     from encfs.fuse import daemon  # noqa: PLC0415
 
     opened = Volume.unlock(os.fsencode(volume), _KEY, SlotKind.RECOVERY)
     assert opened.slot is not None
     locks, volume_id = None, opened.config.volume_id
-    if how != NONE:
+    if how not in _WITHOUT:
         level = _LEVELS[how]
         files = None if level is None else FileLog(volume_id, opened.slot.id, reads=level > 1)
-        locks = RecordedLocks(HostLocks(volume_id, volume), volume_id, opened.slot.id, files)
+        presence = presences.for_mount(volume, opened.config, opened.slot, mountpoint=mountpoint, read_only=False)
+        locks = RecordedLocks(presence, volume_id, opened.slot.id, files)
     daemon.start(opened, daemon.MountOptions(volume=volume, mountpoint=mountpoint), foreground=True, locks=locks)
 
 
@@ -83,6 +92,44 @@ def mounted(base: Path, state: Path, how: str) -> Iterator[Site]:
     finally:
         process.terminate()
         process.wait()
+
+
+# -- what a log does by itself -------------------------------------------------------------------------------------
+
+
+def keep_up(volume: str) -> dict[str, Any]:
+    """What the process of a mount does for the log by itself: each minute, and each quarter of an hour (a record)."""
+    from encfs.cli.auditing import RecordedLocks  # noqa: PLC0415
+    from encfs.cli.presences import MountPresence  # noqa: PLC0415
+    from encfs.registers.heartbeat import Presence  # noqa: PLC0415
+
+    now = [0.0]
+    used = Presence("ab" * 16, path=volume, slot="cd" * SLOT_ID_SIZE, slot_label="benchmark", read_only=False)
+    locks = RecordedLocks(MountPresence(used, boot_time=lambda: now[0]), VolumeId(b"\xab" * 16), b"\xcd" * SLOT_ID_SIZE)
+    locks.mounted()
+    seconds: dict[str, list[float]] = {"minute": [], "quarter": []}
+    for what, times, passed in (("minute", _MINUTES, 0.0), ("quarter", _QUARTERS, _QUARTER_SECONDS)):
+        for _ in range(times):
+            now[0] += passed
+            before = time.process_time()
+            locks.meanwhile((), 0)
+            seconds[what].append(time.process_time() - before)
+    minute, quarter = (Spread.of([each * 1e6 for each in seconds[what]]) for what in ("minute", "quarter"))
+    percent = (14 * minute.median + quarter.median) / _QUARTER_SECONDS / 1e6 * 100
+    return {
+        "minute_microseconds": minute.as_json(),
+        "quarter_microseconds": quarter.as_json(),
+        "percent_of_a_core": round(percent, 5),
+    }
+
+
+def kept_up(base: Path, state: Path) -> dict[str, Any]:
+    """:func:`keep_up` in a process with a state directory of its own."""
+    command = [sys.executable, "-m", "benchmarks.audit", "--keep-up", str(base)]
+    environment = {**os.environ, "CLOAKFS_STATE_DIRECTORY": str(state / "kept-up")}
+    done = subprocess.run(command, env=environment, cwd=report.TOP, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 # -- the work ------------------------------------------------------------------------------------------------------
@@ -162,7 +209,7 @@ def steps(files: int, large: int) -> tuple[Step, ...]:
 
 def settle(site: Site) -> None:
     """Until its daemon has nothing left to do: events are written within a second or so, which counts as its time."""
-    quiet = _GATHERED_SECONDS if site.peer not in (NONE, "off") else _IDLE_SECONDS
+    quiet = _GATHERED_SECONDS if site.peer in ("metadata", "full") else _IDLE_SECONDS
     used, since = site.cpu_seconds(), time.monotonic()
     while time.monotonic() - since < quiet:
         time.sleep(_IDLE_SECONDS)
@@ -208,9 +255,16 @@ def _entry(
         "samples": len(kept),
         "microseconds": {how: Spread.of([s * 1e6 for s in of(wall[how])]).as_json() for how in _SITES},
         "daemon_microseconds": {how: Spread.of([s * 1e6 for s in of(busy[how])]).as_json() for how in _SITES},
-        "ratio": {how: round(ratio(of(wall[how]), of(wall[NONE])), 3) for how in _LEVELS},
-        "daemon_ratio": {how: round(ratio(of(busy[how]), of(busy[NONE])), 3) for how in _LEVELS},
+        "ratio": {how: round(ratio(of(wall[how]), of(wall[NONE])), 3) for how in _COMPARED},
+        "daemon_ratio": {how: round(ratio(of(busy[how]), of(busy[NONE])), 3) for how in _COMPARED},
+        "daemon_ratio_quartiles": {how: _quartiles(of(busy[how]), of(busy[NONE])) for how in _COMPARED},
     }
+
+
+def _quartiles(above: list[float], below: list[float]) -> list[float]:
+    """Between which half of the ratios within repetitions lies."""
+    ratios = sorted(a / b for a, b in zip(above, below, strict=True))
+    return [round(ratios[len(ratios) // 4], 3), round(ratios[-1 - len(ratios) // 4], 3)]
 
 
 def together(results: list[dict[str, Any]], how: str, which: str) -> float:
@@ -227,22 +281,34 @@ def table_of(results: list[dict[str, Any]]) -> Table:
         (
             entry["title"],
             report.show(entry["microseconds"][NONE]["median"]),
-            *(f"{entry['ratio'][how]:.3f} ({entry['daemon_ratio'][how]:.3f})" for how in _LEVELS),
+            *(f"{entry['ratio'][how]:.3f} ({entry['daemon_ratio'][how]:.3f})" for how in _COMPARED),
         )
         for entry in results
     ]
     all_steps = (
-        f"{together(results, how, 'ratio'):.3f} ({together(results, how, 'daemon_ratio'):.3f})" for how in _LEVELS
+        f"{together(results, how, 'ratio'):.3f} ({together(results, how, 'daemon_ratio'):.3f})" for how in _COMPARED
     )
     rows.append(("all, geometric mean", "", *all_steps))
-    head = ("", "no log, us", "log, no files", "metadata", "full")
+    head = ("", "no log, us", "no log again", "log, no files", "metadata", "full")
     return Table("Times what it costs without a log (CPU time of the daemon)", head, rows)
+
+
+def told_of(by_itself: dict[str, Any]) -> str:
+    """For people."""
+    minute, quarter = (by_itself[f"{what}_microseconds"]["median"] for what in ("minute", "quarter"))
+    return (
+        f"A log without events of files: {report.show(minute)} us of CPU time each minute, {report.show(quarter)} us"
+        f" each quarter of an hour; together {by_itself['percent_of_a_core']} % of a core. Requests do nothing for it."
+    )
 
 
 def main() -> int:
     """The program."""
     if sys.argv[1:2] == ["--serve"]:
         serve(*sys.argv[2:])
+        return 0
+    if sys.argv[1:2] == ["--keep-up"]:
+        print(json.dumps(keep_up(*sys.argv[2:])))
         return 0
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--directory", type=Path, default=report.MEMORY, metavar="DIR", help="default: /dev/shm")
@@ -254,20 +320,24 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="cloakfs-bench-", dir=options.directory) as base,
         tempfile.TemporaryDirectory(prefix="cloakfs-bench-", dir=options.state) as state,
         mounted(Path(base), Path(state), NONE) as none,
+        mounted(Path(base), Path(state), AGAIN) as again,
         mounted(Path(base), Path(state), "off") as off,
         mounted(Path(base), Path(state), "metadata") as metadata,
         mounted(Path(base), Path(state), "full") as full,
     ):
-        results = measure([none, off, metadata, full], steps(files, large), repetitions)
+        by_itself = kept_up(Path(base), Path(state))
+        results = measure([none, again, off, metadata, full], steps(files, large), repetitions)
     table_of(results).print()
+    print(told_of(by_itself))
     settings = {"quick": options.quick, "repetitions": repetitions, "files": files, "target": TARGET}
     document = report.document("audit", settings=settings, results=results)
+    document["by_itself"] = by_itself
     document["all"] = {
-        which: {how: together(results, how, which) for how in _LEVELS} for which in ("ratio", "daemon_ratio")
+        which: {how: together(results, how, which) for how in _COMPARED} for which in ("ratio", "daemon_ratio")
     }
     target = report.write(document, options)
     if target is not None:
-        text = "# What the audit log costs a mount\n\n" + table_of(results).markdown()
+        text = f"# What the audit log costs a mount\n\n{table_of(results).markdown()}\n{told_of(by_itself)}\n"
         target.with_suffix(".md").write_text(text, encoding="utf-8")
     return 0
 
