@@ -135,7 +135,7 @@ def _checks(found: list[Incident], today: date) -> Iterator[Checked]:
             light = Light.RED if left < 0 else Light.AMBER if left <= SOON_DAYS else Light.GREEN
             when = f"was {due.due}" if left < 0 else f"is {due.due}"
             yield Checked(
-                code="incident-past" if left < 0 else "incident-open",
+                code="incident-open",
                 title="incident",
                 light=light,
                 found=f"incident {one.id} is open ({one.record['verdict']}); its next date {when}: {due.what}",

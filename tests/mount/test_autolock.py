@@ -80,7 +80,8 @@ def test_an_idle_mount_locks_itself(nobody_home: None, make_volume: Maker) -> No
     assert "letter" not in log
     assert "what this host remembers" not in log
     assert why(volume) == "idle"
-    assert "because nobody had used it" in cloakfs("status").stdout
+    # What other tests have mounted meanwhile is told too, and may break its policy.
+    assert "because nobody had used it" in cloakfs("status", check=False).stdout
     (locked,) = ask("status")["locked"]
     here = ask("status", str(volume.lower), "--quick")["volumes"][0]["last_lock"]
     assert locked == {"volume": str(volume.lower), "reason": "idle", "at": here["at"]}

@@ -258,7 +258,7 @@ def test_libraries(machine: Machine, library: Library, light: Light | None) -> N
 def test_every_code_is_explained() -> None:
     """docs/doctor.md has a line for each code that the source has, and for no other."""
     source = DOCS.parent / "encfs"
-    of_cli = ("cmd_doctor", "mount_troubles", "policy_view")
+    of_cli = ("looked_at", "incident_view", "mount_troubles", "policy_view")
     places = [
         *(source / "doctor").glob("*.py"),
         source / "audit" / "health.py",
