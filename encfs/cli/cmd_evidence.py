@@ -33,7 +33,7 @@ from encfs.cli.secrets import SecretOptions, read_file, secret_options
 from encfs.cli.unlocking import unlock
 from encfs.core.documents import open_document, sign_document
 from encfs.crypto.suite import CLOAKFS_1
-from encfs.errors import AuditError, CloakfsError, ConfigError, ExitCode, UsageError
+from encfs.errors import AuditError, CloakfsError, ExitCode, UsageError
 from encfs.evidence import facts, pack, pack_pages
 from encfs.evidence.facts import VolumeFacts
 from encfs.evidence.log_facts import log_facts
@@ -199,7 +199,7 @@ def _facts(target: targets.Target, secret: SecretOptions | None) -> VolumeFacts 
         return facts.collect(config.volume_id, target.volume, config, opened=True, mounted=False)
     try:
         standing = policy_view.standing(target, int(time.time()))
-    except (ConfigError, OSError, CloakfsError):
+    except (CloakfsError, OSError):
         return None  # The checks say what is wrong with it.
     config = standing.config
     return facts.collect(config.volume_id, target.volume, config, opened=standing.vouched, mounted=is_mounted)
