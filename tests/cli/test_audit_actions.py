@@ -109,6 +109,8 @@ def test_a_rotation_of_a_mount(mounted: MountedVolume) -> None:
 def test_a_rotation_that_a_lock_interrupts(mounted: MountedVolume) -> None:
     """It says so, and the next mount that it goes on with it."""
     furnish(mounted.path)
+    for number in range(1500):  # More than are sealed anew while the lock command starts.
+        (mounted.path / f"more {number}").write_bytes(b"more")
     steps = begin(mounted)
     next(steps)
     run("lock", mounted.path, "--force")

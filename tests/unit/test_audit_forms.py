@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encfs import __version__
-from encfs.cli.audit_forms import FORMS
+from encfs.cli import output
+from encfs.cli.audit_forms import COLUMNS, LINES, table
 
 ROW: dict[str, Any] = {
     "seq": 17,
@@ -61,7 +63,7 @@ def parse_extension(rest: str) -> dict[str, str]:
 
 def cef(**changed: Any) -> str:
     """The one line of a record."""
-    (line,) = FORMS["cef"]([{**ROW, **changed}])
+    (line,) = LINES["cef"]([{**ROW, **changed}])
     return line
 
 
@@ -128,9 +130,10 @@ def test_any_text_comes_back_from_cef(action: str, value: str, detail: dict[str,
     assert json.loads(extension.get("msg", "{}")) == detail
 
 
-def test_csv_and_json_lines() -> None:
+def test_csv_and_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """A table with its names, in which nothing is a formula; an object a line."""
     row = {**ROW, "object": "=1+1", "detail": {"label": 'a "b", c'}}
-    (read,) = csv.DictReader(FORMS["csv"]([row]))
+    output.print_csv(COLUMNS, table([row]))
+    (read,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (read["object"], read["seq"], json.loads(read["detail"])) == ("'=1+1", "17", row["detail"])
-    assert [json.loads(line) for line in FORMS["jsonl"]([row])] == [row]
+    assert [json.loads(line) for line in LINES["jsonl"]([row])] == [row]
