@@ -38,6 +38,9 @@ class ExitCode(IntEnum):
     ROLLBACK = 28
     POLICY = 29
     AUDIT = 30
+    BACKUP = 31
+    BACKUP_GUARD = 32
+    WRONG_MEDIUM = 33
     TOKEN = 40
     WRONG_PIN = 41
     INTERRUPTED = 130
@@ -244,3 +247,21 @@ class SizeError(DataError):
 
 class RollbackError(DataError):
     """An object is authentic but older than what this host has seen of it, or was deleted (FORMAT.md section 13)."""
+
+
+class BackupError(CloakfsError):
+    """A backup or its target cannot be used: gone, locked, not whole, or the program that makes it failed."""
+
+    exit_code = ExitCode.BACKUP
+
+
+class GuardError(BackupError):
+    """Too much changed since the run before; nothing was written and nothing is taken away."""
+
+    exit_code = ExitCode.BACKUP_GUARD
+
+
+class WrongMediumError(BackupError):
+    """What is at the target is not a medium of this backup."""
+
+    exit_code = ExitCode.WRONG_MEDIUM

@@ -86,11 +86,17 @@ LAYERS: dict[str, Layer] = {
     "audit": Layer(ours=BASE | {"happenings", "runtime", "wording", "crypto", "format", "core", "store"}),
     # What this host writes down for people: media, exceptions, incidents; each change is in the audit log too.
     "registers": Layer(ours=BASE | {"runtime", "wording", "crypto", "format", "core", "store", "audit"}),
+    # Backups of volumes: engines, plans, restores; how it is asked for and shown is cli's.
+    "backup": Layer(
+        ours=BASE
+        | {"encfs", "runtime", "wording", "crypto", "format", "core", "store", "audit", "registers", "volume", "host"}
+        | {"sheets", "stick"},
+    ),
     # What can be shown of volumes: facts put together, judged, signed and told; the terminal is cli's.
     "evidence": Layer(
         ours=BASE
         | {"encfs", "runtime", "wording", "locking", "memory", "crypto", "format", "core", "store", "audit", "host"}
-        | {"registers", "sheets", "doctor", "volume", "share", "stick"},
+        | {"registers", "sheets", "doctor", "volume", "share", "stick", "backup"},
     ),
     # What a medium is and what lies on it, but for what is sealed.
     "stick": Layer(ours=BASE | {"format"}),
@@ -112,7 +118,7 @@ LAYERS: dict[str, Layer] = {
     "cli": Layer(
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
-        | {"volume", "host", "audit", "bench", "doctor", "evidence", "registers", "share", "sheets", "stick"}
+        | {"volume", "host", "audit", "backup", "bench", "doctor", "evidence", "registers", "share", "sheets", "stick"}
         | {"happenings"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),

@@ -56,6 +56,7 @@ class Label(bytes, Enum):
     AUDIT_TOMBSTONE = b"cloakfs/1 audit tombstone"
     AUDIT_ANCHOR = b"cloakfs/1 audit anchor"
     DOCUMENT = b"cloakfs/1 document"
+    BACKUP_MANIFEST = b"cloakfs/1 backup manifest"
 
 
 def expand(prk: bytes, info: bytes, length: int = 32) -> bytes:
