@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+import click
+
 from encfs.audit import journal
 from encfs.audit.file_log import FileLog
 from encfs.cli import output, targets
@@ -29,6 +31,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 IN_RESERVE: Final = frozenset({SlotKind.RECOVERY, SlotKind.SHARES})
 """Kinds of slots that are kept for the day when nothing else opens the volume."""
 logger: Final = logging.getLogger("cloakfs.audit")
+# One for each time that this process has opened a volume, and of which the log has no end yet.
+_open: Final[list[VolumeId]] = []
 
 
 def tell(action: str, outcome: Outcome, volume_id: VolumeId, *, slot: bytes = b"", **detail: str | int) -> None:
@@ -48,6 +52,26 @@ def tell_break_glass(volume_id: VolumeId, slot: Slot) -> None:
         tell("key.break-glass", Outcome.DONE, volume_id, slot=slot.id, kind=kind, label=slot.label)
 
 
+def ends_with_command(volume_id: VolumeId) -> None:
+    """This process has opened a volume: when the command is over that is recorded, if nothing it tells says so."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        _open.append(volume_id)
+        context.find_root().call_on_close(lambda: _command_is_over(volume_id))
+
+
+def _command_is_over(volume_id: VolumeId) -> None:
+    if volume_id in _open:
+        tell_end("volume.closed", Outcome.DONE, volume_id)
+
+
+def tell_end(action: str, outcome: Outcome, volume_id: VolumeId, **detail: str | int) -> None:
+    """The end of a command that may have opened a volume: with its process, so that it ends no other one's."""
+    tell(action, outcome, volume_id, slot=b"", pid=os.getpid(), **detail)
+    if volume_id in _open:
+        _open.remove(volume_id)
+
+
 def recorded(action: str) -> Callable[[_F], _F]:
     """A command with an argument ``volume`` that tells the log, under the name ``action``, how it ended."""
 
@@ -57,9 +81,9 @@ def recorded(action: str) -> Callable[[_F], _F]:
             try:
                 code: ExitCode = function(**given)
             except BaseException as exc:
-                tell(action, journal.outcome_of(exc), volume_id_of(given["volume"]), pid=os.getpid())
+                tell_end(action, journal.outcome_of(exc), volume_id_of(given["volume"]))
                 raise
-            tell(action, Outcome.DONE, volume_id_of(given["volume"]), exit=int(code), pid=os.getpid())
+            tell_end(action, Outcome.DONE, volume_id_of(given["volume"]), exit=int(code))
             return code
 
         return run  # type: ignore[return-value]

@@ -155,7 +155,7 @@ def _describe(
             last = as_dict(records[-1]) if records else None
             elsewhere = [as_dict(one) for one in volume.elsewhere]
             standing = policy_view.opened(volume.config, now)
-        auditing.tell("volume.status", Outcome.DONE, standing.config.volume_id, pid=os.getpid())
+        auditing.tell_end("volume.status", Outcome.DONE, standing.config.volume_id)
     if standing is not None and standing.config.policy == NO_POLICY:
         standing = None
     described = {

@@ -27,7 +27,7 @@ def main() -> NoReturn:
 
 def _mount(arguments: list[str]) -> ExitCode:
     # Loaded here, so that an error in loading is told like any other.
-    from encfs.cli import mount_options, mounting, output  # noqa: PLC0415
+    from encfs.cli import auditing, mount_options, mounting, output  # noqa: PLC0415
 
     try:
         given, words = getopt.gnu_getopt(arguments, "sfnvwrN:o:t:h", ["help"])
@@ -42,18 +42,23 @@ def _mount(arguments: list[str]) -> ExitCode:
     options = mount_options.parse([value for name, value in given if name == "-o"], sloppy="-s" in switches)
     if "-f" in switches:
         return ExitCode.OK  # "Fake": everything but the mount itself.
-    status = mounting.mount(
-        mounting.MountRequest(
-            volume=words[0],
-            mountpoint=words[1],
-            secret=options.secret,
-            read_only=bool(options.read_only) or "-r" in switches,
-            allow_other=bool(options.allow_other),
-            log=options.log or "syslog",
-            idle=mount_options.idle_rule(options.idle, options.idle_open),
-            kernel_options=options.kernel,
+
+    @auditing.recorded("volume.mount")
+    def mount(*, volume: str) -> ExitCode:
+        status = mounting.mount(
+            mounting.MountRequest(
+                volume=volume,
+                mountpoint=words[1],
+                secret=options.secret,
+                read_only=bool(options.read_only) or "-r" in switches,
+                allow_other=bool(options.allow_other),
+                log=options.log or "syslog",
+                idle=mount_options.idle_rule(options.idle, options.idle_open),
+                kernel_options=options.kernel,
+            )
         )
-    )
-    if "-v" in switches:
-        mounting.tell(status)
-    return ExitCode.OK
+        if "-v" in switches:
+            mounting.tell(status)
+        return ExitCode.OK
+
+    return mount(volume=words[0])

@@ -170,6 +170,8 @@ def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str
             read_only=int(read_only),
             pid=os.getpid(),
         )
+        if not mountpoint:
+            auditing.ends_with_command(volume.config.volume_id)
         auditing.tell_break_glass(volume.config.volume_id, volume.slot)
         crashes.tell(volume.config.volume_id, volume.slot.id, since, volume)
         seeing.opened(volume)

@@ -21,7 +21,8 @@ _NO_BOOT: Final = bytes(16)
 FOR_EVER: Final = 1 << 63
 # Among so many openings before the end of a command its mount is looked for.
 _LATELY: Final = 16
-_NAMED_KEYS: Final = ("key.", "policy.")
+# These open a volume, or its keys, without a record that it was unlocked: from their beginning to their end.
+_WITHOUT_UNLOCK: Final = ("key.", "policy.", "rotation.run")
 # Ends of commands that open a volume. What is not named here ends nothing.
 _COMMANDS: Final = frozenset(
     f"volume.{name}"
@@ -181,8 +182,8 @@ class _Follower:
             self._alive(one, pid)
         elif action == "volume.locked":
             self._locked(one, body, pid)
-        elif action.startswith(_NAMED_KEYS):
-            self._keys(one, body, pid)
+        elif action.startswith(_WITHOUT_UNLOCK):
+            self._keys(one, body)
         elif action == "daemon.stop":
             self._stopped(one, pid)
         elif action in _COMMANDS and body.outcome is not Outcome.BEGUN:
@@ -248,10 +249,13 @@ class _Follower:
         if mine is not None and mine.end is End.UNKNOWN:
             mine.close(End.STOPPED, one)
 
-    def _keys(self, one: Placed, body: AuditBody, pid: int | None) -> None:
+    def _keys(self, one: Placed, body: AuditBody) -> None:
+        """Told apart by what is done: a break-glass key that is told meanwhile is not the end of a change of keys."""
         if body.outcome is Outcome.BEGUN:
-            self._open(one, body.slot, pid, is_mount=False)
-        elif (mine := self._find(one, pid, mounts=False)) is not None:
+            self._open(one, body.slot, None, is_mount=False)
+            return
+        mine = next((opening for opening in reversed(self._of_life(one)) if _action(opening) == body.action), None)
+        if mine is not None:
             self._end(mine, End.DONE, one)
 
     def _command_ended(self, one: Placed, action: str, body: AuditBody, pid: int | None) -> None:
@@ -266,6 +270,11 @@ class _Follower:
         if action == "volume.mount" and body.outcome is Outcome.DONE and not later:
             # Its daemon could not record that it has the volume open now.
             self._open(one, mine.slot, None, is_mount=True)
+
+
+def _action(opening: Opening) -> str:
+    body = opening.began.taken.body
+    return "" if body is None else body.action
 
 
 def _pid(body: AuditBody) -> int | None:

@@ -20,13 +20,16 @@ from encfs.core.documents import Document, open_document
 from encfs.crypto import kem
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import ExitCode
+from encfs.evidence import log_read
 from encfs.evidence.facts import snapshot
+from encfs.evidence.timeline import timeline
 from encfs.host import last_seen
 from encfs.host.last_seen import Look
 from encfs.registers import configs, incidents, media, volumes
 from encfs.registers.media import MediumState
+from encfs.units import VolumeId
 from encfs.volume import read_config
-from tests.support.command import Made, Result, run
+from tests.support.command import CHEAP, Made, Result, run
 from tests.support.mounting import MountedVolume
 from tests.support.timelines import Life
 
@@ -330,6 +333,59 @@ def test_a_real_mount(mounted: MountedVolume, tmp_path: Path) -> None:
     assert b"Mueller" not in (tmp_path / "incident.json").read_bytes()
     mounted.lock()
     assert incidents.incident(told.body["id"]).record == told.body["record"]
+    mounted.mount()
+
+
+def openings(volume_id: VolumeId) -> list[str]:
+    """How each time ended in which the volume was open, as the log has it."""
+    return [str(one.end) for one in timeline(log_read.read(None, None).frames, volume_id).openings]
+
+
+RECEIVER = ("--to", "Clinic Nord", "--by", "Dr. Weber", "--new-passphrase-file", "NEW", *CHEAP)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evidence", "VOLUME", "--recovery-file", "KEY", "--json", "-"),
+        ("evidence", "VOLUME", "VOLUME", "--recovery-file", "KEY", "--json", "-"),
+        ("handover", "VOLUME", "OUT", "--receipt", "RECEIPT", "--recovery-file", "KEY", *RECEIVER),
+        ("destroy", "VOLUME", "--confirm", "volume", "--recovery-file", "KEY"),
+        ("status", "VOLUME", "--recovery-file", "KEY"),
+        ("cat", "VOLUME", "letters/a.txt", "--recovery-file", "KEY"),
+        ("cat", "VOLUME", "nothing-there", "--recovery-file", "KEY"),
+        ("export", "VOLUME", "letters", "OUT", "--recovery-file", "KEY"),
+        ("verify", "VOLUME", "--recovery-file", "KEY"),
+        ("checkpoint", "VOLUME", "--recovery-file", "KEY"),
+        ("key", "rotate", "VOLUME", "--recovery-file", "KEY"),
+        ("key", "rename", "VOLUME", "passphrase", "Anna", "--recovery-file", "KEY"),
+    ],
+    ids=lambda command: "-".join(word for word in command[:2] if word.islower()),
+)
+def test_every_command_ends(volume: Made, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Once it is over the log says that the volume is not open any more, however the command ended."""
+    new = tmp_path / "new"
+    new.write_text("quite other words than those\n")
+    new.chmod(0o600)
+    places = {"VOLUME": volume.path, "KEY": volume.recovery_file, "NEW": new}
+    places |= {"OUT": tmp_path / "out", "RECEIPT": tmp_path / "receipt"}
+    volume_id = read_config(os.fsencode(volume.path)).volume_id
+    run(*(places.get(word, word) for word in command))
+    found = openings(volume_id)
+    assert found
+    assert set(found) == {"done"}
+
+
+def test_a_mount_by_mount_8_ends(mounted: MountedVolume) -> None:
+    """Of fstab and units too: the command that mounted it ends, and then the mount."""
+    mounted.lock()
+    volume_id = read_config(os.fsencode(mounted.lower)).volume_id
+    before = len(openings(volume_id))
+    helper = ("-c", "from encfs.cli.mount_helper import main; main()")
+    options = f"passphrase-file={mounted.secret_file},log={mounted.log}"
+    assert run(mounted.lower, mounted.path, "-o", options, program=helper).code == 0
+    assert run("lock", mounted.path).code == 0
+    assert openings(volume_id)[before:] == ["done", "locked"]
     mounted.mount()
 
 

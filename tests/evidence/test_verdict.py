@@ -268,6 +268,31 @@ def test_keys_are_being_changed() -> None:
     assert in_short(said(life, 100)) == (Verdict.LOCKED, Why.LOCKED)
 
 
+def test_something_else_is_told_of_keys_meanwhile() -> None:
+    """A change of keys ends with its own record, not with the next one about a key."""
+    life = Life()
+    life.record(10, "key.rotate", Outcome.BEGUN)
+    life.record(20, "key.break-glass", kind="recovery")
+    life.record(60, "key.rotate", Outcome.FAILED)
+    life.tick(500)
+    assert in_short(said(life, 40)) == (Verdict.OPEN, Why.COMMAND)
+    assert in_short(said(life, 100)) == (Verdict.LOCKED, Why.LOCKED)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.FAILED])
+def test_everything_is_brought_under_new_keys(outcome: Outcome) -> None:
+    """Without a mount too the volume is open for as long as that goes on, though its keys were changed long before."""
+    life = Life()
+    life.record(10, "key.rotate", Outcome.BEGUN)
+    life.record(11, "key.rotate")
+    life.record(11, "rotation.run", Outcome.BEGUN, epoch=2)
+    life.record(30, "rotation.progress", epoch=2)
+    life.record(60, "rotation.run", outcome, epoch=2)
+    life.tick(500)
+    assert in_short(said(life, 40)) == (Verdict.OPEN, Why.COMMAND)
+    assert in_short(said(life, 100)) == (Verdict.LOCKED, Why.LOCKED)
+
+
 def test_nothing_is_known_of_before() -> None:
     """No record before the loss, or none at all."""
     life = Life()
