@@ -9,10 +9,15 @@ may hold terminal control sequences.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 NOT_LEGAL_ADVICE: Final = "This is not legal advice."
 """Stands in every report that somebody may show to an authority."""
+_STEPS: Final[ContextVar[Sequence[tuple[int, int]] | None]] = ContextVar("steps", default=None)
 _YEAR_10000: Final = 253_402_214_400
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -60,21 +65,34 @@ def human_duration(seconds: float) -> str:
     return plural(int(seconds), "second")
 
 
-def human_time(seconds: float, east: int | None = None) -> str:
-    """A point in time. A damaged or hostile config can name one that no calendar has.
+@contextmanager
+def in_zone(steps: Sequence[tuple[int, int]]) -> Iterator[None]:
+    """Times are spelled in this zone and not in the local one meanwhile: for what has to read the same everywhere.
 
     Args:
-        seconds: since 1970.
-        east: of a zone, in seconds, for what has to read the same everywhere; None for the local zone.
+        steps: since when (seconds since 1970; the first one: ever) its clocks are how many seconds east of UTC.
     """
+    before = _STEPS.set(steps)
     try:
-        return time.strftime(
-            "%Y-%m-%d %H:%M:%S", time.localtime(seconds) if east is None else time.gmtime(seconds + east)
-        )
+        yield
+    finally:
+        _STEPS.reset(before)
+
+
+def human_time(seconds: float) -> str:
+    """A point in time, in the local zone. A damaged or hostile config can name one that no calendar has."""
+    steps = _STEPS.get()
+    try:
+        if steps is None:
+            local = time.localtime(seconds)
+        else:
+            step = max(0, bisect_right(steps, seconds, key=lambda one: one[0]) - 1)
+            local = time.gmtime(seconds + steps[step][1])
+        return time.strftime("%Y-%m-%d %H:%M:%S", local)
     except (OverflowError, OSError, ValueError):
         return "an impossible time"
 
 
-def human_date(seconds: float, east: int | None = None) -> str:
-    """The day of a point in time; the arguments are those of :func:`human_time`."""
-    return human_time(seconds, east).partition(" ")[0] if 0 <= seconds < _YEAR_10000 else "no day that a calendar has"
+def human_date(seconds: float) -> str:
+    """The day of a point in time, in the local zone."""
+    return human_time(seconds).partition(" ")[0] if 0 <= seconds < _YEAR_10000 else "no day that a calendar has"

@@ -60,7 +60,7 @@ LAYERS: dict[str, Layer] = {
     # What happens to files and keys of a mount: words for volume, fuse, audit and cli.
     "happenings": Layer(stdlib=PURE_STDLIB, pure=True),
     # How things are spelled for people; time: the local zone.
-    "wording": Layer(stdlib=PURE_STDLIB | {"time"}, pure=True),
+    "wording": Layer(stdlib=PURE_STDLIB | {"contextvars", "time"}, pure=True),
     # Which paths and names Windows allows, as text.
     "hostpaths": Layer(stdlib=PURE_STDLIB | {"ntpath"}, pure=True),
     # What a failure means to whoever called a command.
@@ -107,7 +107,7 @@ LAYERS: dict[str, Layer] = {
     # Paper: made of what cli gives it, and given back as bytes.
     "sheets": Layer(
         ours=BASE | {"wording", "format"},
-        foreign=frozenset({"fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"}),
+        foreign=frozenset({"fontTools", "fpdf", "pymupdf_fonts", "segno", "shamir_mnemonic"}),
     ),
     # What a Samba share over a mount must look like, and whether it does; what is mounted is told to it.
     "share": Layer(ours=BASE),

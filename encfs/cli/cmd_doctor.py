@@ -13,7 +13,7 @@ import click
 from encfs.checks import Checked, worst
 from encfs.cli import checks_view, doctor_facts, looked_at, options, output, progress, targets
 from encfs.cli.looked_at import Group
-from encfs.errors import ExitCode, NotAVolumeError
+from encfs.errors import ExitCode
 
 # Sticks that come and go are many after a year.
 _ABSENT_SHOWN: Final = 5
@@ -40,7 +40,7 @@ def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
     if volumes:
         known = doctor_facts.Known([targets.find(text) for text in volumes], [])
         for target in known.targets:
-            _require_volume(target)
+            looked_at.require_volume(target)
     else:
         known = doctor_facts.known_volumes()
     with progress.activity("Looking at this machine"):
@@ -64,15 +64,6 @@ def command(*, volumes: tuple[str, ...], as_json: bool) -> ExitCode:
     else:
         _show(host, groups, shares, known)
     return ExitCode(light)
-
-
-def _require_volume(target: targets.Target) -> None:
-    """Raises: NotAVolumeError: neither is it mounted, nor does it hold anything of a volume."""
-    if target.mountpoint is None and not doctor_facts.is_volume(target.volume):
-        raise NotAVolumeError(
-            f"{output.printable(target.volume)}: this directory holds no cloakfs volume",
-            hint="Name the directory of a volume, or a mount point. Without any: cloakfs doctor",
-        )
 
 
 def _show(host: list[Checked], groups: list[Group], shares: list[Group], known: doctor_facts.Known) -> None:

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import click
@@ -30,17 +31,17 @@ from encfs.cli import (
     targets,
 )
 from encfs.cli.secrets import SecretOptions, read_file, secret_options
-from encfs.cli.unlocking import unlock
+from encfs.cli.unlocking import config_of, unlock
 from encfs.core.documents import open_document, sign_document
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import AuditError, CloakfsError, ExitCode, UsageError
 from encfs.evidence import facts, pack, pack_pages
 from encfs.evidence.facts import VolumeFacts
 from encfs.evidence.log_facts import log_facts
-from encfs.evidence.pack import Found, Looked, Zone
+from encfs.evidence.pack import Found, Looked
 from encfs.format.audit import NO_VOLUME
 from encfs.format.audit_body import AuditBody, Outcome
-from encfs.registers import exceptions, media, volumes
+from encfs.registers import exceptions, heartbeat, media, volumes
 from encfs.registers.ledger import Ledger
 from encfs.sheets import parts
 from encfs.sheets.report import render
@@ -58,13 +59,13 @@ cloakfs evidence --check evidence.pdf""",
 )
 @click.argument("named", metavar="[VOLUME]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All volumes that are known to this computer.")
-@click.option("--pdf", metavar="FILE", help="Write the pack as a new PDF, with the signed document inside.")
+@click.option("--pdf", metavar="FILE", help="Write a new PDF, with the signed document inside.")
 @click.option("--json", "json_file", metavar="FILE", help='Write the signed document to a new file; "-" prints it.')
 @click.option(
     "--auditor-key", "auditor_file", metavar="FILE", help="The auditor's key, where it is not on this computer."
 )
 @click.option("--check", "check_file", metavar="FILE", help="Check a pack, or any other signed document of cloakfs.")
-@click.option("--signer", metavar="FINGERPRINT", help="With --check: it has to be signed with this key.")
+@click.option("--signer", metavar="FINGERPRINT|FILE", help="With --check: it has to be signed with this key.")
 @click.option("--fingerprint", is_flag=True, help="Print the fingerprint of the key with which this computer signs.")
 @secret_options
 def command(
@@ -86,12 +87,15 @@ def command(
     Make one each quarter, and keep it for six years on another medium.
 
     --check proves on any computer, with nothing but the file, that a pack is as it was signed (exit status 3: it is
-    not). Whose key that was is compared by its fingerprint.
+    not, or its pages are not those of the document inside; 1: other versions have made those pages, so that nothing can
+    be told of them). Whose key that was is compared by its fingerprint.
     """
     if check_file is not None:
-        if named or everything or pdf is not None or json_file not in {None, _STDOUT}:
+        if named or everything or json_file not in {None, _STDOUT}:
             raise UsageError("--check goes with a file alone", hint="Its result for scripts: --json -")
-        return evidence_check.command(check_file, signer, as_json=json_file == _STDOUT)
+        if pdf is not None:
+            parts.check()
+        return evidence_check.command(check_file, signer, pdf, as_json=json_file == _STDOUT)
     if signer is not None:
         raise UsageError("--signer goes with --check")
     if fingerprint:
@@ -159,30 +163,33 @@ def _tell(body: Any, written: Sequence[str | None], *, quiet: bool) -> None:  # 
 def _collect(named: list[str], key: bytes | None, secret: SecretOptions) -> Found:
     """All that is known of the volumes that are named; of all, if none is."""
     asked = [targets.find(text) for text in named] if named else doctor_facts.known_volumes().targets
-    looked = []
+    looked, unreadable = [], 0
+    for target in asked if named else ():
+        if _remembered(target) is None:
+            looked_at.require_volume(target)
     with progress.activity("Looking at this machine"):
         looked.append(Looked(pack.THIS_COMPUTER, looked_at.machine()))
     shown: list[VolumeFacts] = []
     for target in asked:
         with progress.activity(f"Looking at {output.printable(target.volume)}"):
-            group = looked_at.volume(target)
+            if looked_at.is_there(target):
+                looked.append(Looked(f"volume {target.volume}", looked_at.volume(target).checks))
             one = _facts(target, secret if named else None)
-        looked.append(Looked(f"volume {target.volume}", group.checks))
-        if one is not None:
+        if one is None:
+            unreadable += 1
+        else:
             shown.append(one)
     if not named:
         looked += [Looked(f"share {group.name}", group.checks) for group in looked_at.shares()]
         shown += _elsewhere({one.volume_id for one in shown})
     with progress.activity("Reading the audit log"):
         log = log_facts(key, {one.volume_id for one in shown} if named else None)
-    local = time.localtime()
     return Found(
         everything=not named,
-        zone=Zone(local.tm_zone, local.tm_gmtoff),
         program=pack_program.sealing(),
-        pages=pack_program.printing(),
         looked=looked,
         volumes=shown,
+        unreadable=unreadable,
         media=media.media(),
         exceptions=exceptions.exceptions(),
         log=log,
@@ -193,16 +200,29 @@ def _collect(named: list[str], key: bytes | None, secret: SecretOptions) -> Foun
 def _facts(target: targets.Target, secret: SecretOptions | None) -> VolumeFacts | None:
     """Of a volume that is here; its keys vouch for it if they are given, or its daemon has opened just that config."""
     is_mounted = target.mountpoint is not None
-    if secret is not None and secret.given and not is_mounted:
+    if secret is not None and secret.given and not is_mounted and looked_at.is_there(target):
+        # How it was seen before: this command is seen by the heartbeat too.
+        before = heartbeat.beat_of(config_of(target.volume).volume_id.hex())
         with unlock(target.volume, secret, read_only=True) as volume:
             config = volume.config
-        return facts.collect(config.volume_id, target.volume, config, opened=True, mounted=False)
+        one = facts.collect(config.volume_id, target.volume, config, opened=True, mounted=False)
+        return replace(one, beat=before)
     try:
         standing = policy_view.standing(target, int(time.time()))
     except (CloakfsError, OSError):
-        return None  # The checks say what is wrong with it.
+        # The checks say what is wrong with it; it may have been opened here before.
+        return _remembered(target)
     config = standing.config
     return facts.collect(config.volume_id, target.volume, config, opened=standing.vouched, mounted=is_mounted)
+
+
+def _remembered(target: targets.Target) -> VolumeFacts | None:
+    """Of the only volume that was last seen at this place; None if there was none, or several."""
+    known = [one for one in volumes.known_volumes() if one.path == target.volume and one.destroyed is None]
+    if len(known) != 1:
+        return None
+    volume_id, is_mounted = VolumeId(bytes.fromhex(known[0].volume_id)), target.mountpoint is not None
+    return facts.collect(volume_id, target.volume, None, opened=False, mounted=is_mounted)
 
 
 def _elsewhere(here: set[str]) -> list[VolumeFacts]:

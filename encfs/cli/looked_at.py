@@ -17,6 +17,7 @@ from encfs.cli import (
     doctor_facts,
     incident_view,
     mount_troubles,
+    output,
     policy_view,
     seeing,
     share_view,
@@ -25,7 +26,7 @@ from encfs.cli import (
 from encfs.doctor.host_checks import host_checks
 from encfs.doctor.host_facts import look_at_host
 from encfs.doctor.volume_checks import volume_checks
-from encfs.errors import CloakfsError
+from encfs.errors import CloakfsError, NotAVolumeError
 from encfs.registers import health as register_health
 from encfs.registers import reviews
 from encfs.share import plan
@@ -68,6 +69,20 @@ def volume(target: targets.Target) -> Group:
         for what, command in used
     ]
     return Group(target.volume, [*checks, *policy_view.as_checks(standing, target.volume)])
+
+
+def is_there(target: targets.Target) -> bool:
+    """Whether it is mounted, or holds anything of a volume."""
+    return target.mountpoint is not None or doctor_facts.is_volume(target.volume)
+
+
+def require_volume(target: targets.Target) -> None:
+    """Raises: NotAVolumeError: neither is it mounted, nor does it hold anything of a volume."""
+    if not is_there(target):
+        raise NotAVolumeError(
+            f"{output.printable(target.volume)}: this directory holds no cloakfs volume",
+            hint="Name the directory of a volume, or a mount point.",
+        )
 
 
 def _unreadable(exc: CloakfsError | OSError) -> Checked:

@@ -12,7 +12,6 @@ from encfs.cli.doctor_facts import version_of
 from encfs.crypto.versions import openssl
 
 _SEALING = ("cryptography", "argon2-cffi", "pyfuse3")
-_PRINTING = ("fpdf2", "fonttools", "pymupdf-fonts")
 
 
 def sealing() -> dict[str, str]:
@@ -25,8 +24,3 @@ def sealing() -> dict[str, str]:
         "Python": platform.python_version(),
         "kernel": f"{platform.system()} {platform.release()}",
     }
-
-
-def printing() -> dict[str, str | None]:
-    """What makes the pages; None for what is not installed."""
-    return {name: version_of(name) for name in _PRINTING}

@@ -19,6 +19,7 @@ from typing import Any, Final
 import encfs
 from encfs.audit.home import host_signer
 from encfs.core.documents import sign_document
+from encfs.evidence import made
 from encfs.evidence.key_holders import KeyHolder
 from encfs.format.config import Config
 from encfs.registers.folder import text_of
@@ -238,4 +239,5 @@ def _condition(code: str, text: str, *, holds: bool | None) -> dict[str, Any]:
 
 def sign(body_of: Mapping[str, Any], made_at: int) -> bytes:
     """The certificate as a signed document. Raises: AuditError, FormatError, OSError, RuntimeError."""
-    return sign_document(host_signer(), kind=KIND, made_at=made_at, host=socket.gethostname(), body=body_of)
+    body_now = {**body_of, **made.fields()}
+    return sign_document(host_signer(), kind=KIND, made_at=made_at, host=socket.gethostname(), body=body_now)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from encfs.checks import Light
 from encfs.core.documents import Document, open_document
+from encfs.evidence import made
 from encfs.evidence.certificate import KIND, NOT_CLAIMED
 from encfs.evidence.signing_lines import sign_here
 from encfs.sheets.report import Block, Facts, Heading, NewPage, Paragraph, Report, Table, render
@@ -25,18 +26,21 @@ def pdf(signed: bytes) -> bytes:
     Raises:
         FormatError, AuthenticationError: it is no certificate. CloakfsError: a package is not installed.
     """
-    return render(report(open_document(signed, KIND), signed))
+    document = open_document(signed, KIND)
+    with made.shown(document.body) as zone:
+        return render(report(document, signed, zone))
 
 
-def report(document: Document, signed: bytes) -> Report:
-    """What stands on the pages."""
+def report(document: Document, signed: bytes, zone: str) -> Report:
+    """What stands on the pages; ``zone``: that of its times, in words."""
     body = document.body
     return Report(
         title="Certificate of destruction",
         verdict=_verdict(body),
         light=Light.GREEN if body["sanitization"]["method"] != NOT_CLAIMED else Light.AMBER,
         blocks=[*_what(body), *_how(body), *_conditions(body), *_holders(body), *_people(body)],
-        footer=f"Signed by the key {document.signer.fingerprint()} of the computer {document.host}. {NOT_LEGAL_ADVICE}",
+        footer=f"Signed by the key {document.signer.fingerprint()} of the computer {document.host}. Times: {zone}. "
+        + NOT_LEGAL_ADVICE,
         made_at=document.made_at,
         attachments={ATTACHMENT: signed},
     )

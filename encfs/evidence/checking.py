@@ -13,13 +13,14 @@ from typing import Final
 
 from encfs.core.documents import Document, open_document
 from encfs.errors import CloakfsError, FormatError
-from encfs.evidence import certificate, certificate_report, incident, incident_pages, pack, pack_pages, receipt
+from encfs.evidence import certificate, certificate_report, incident, incident_pages, made, pack, pack_pages, receipt
 from encfs.format import limits
 from encfs.sheets.report import render
 
 FILE_MAX: Final = limits.DOCUMENT_MAX + (16 << 20)
 """Bytes of a file that is looked at: a document, with pages around it."""
 _PDF: Final = b"%PDF-"
+_YEAR_10000: Final = 253_402_214_400
 # As encfs/sheets/report.py puts them there: with their size, not compressed.
 _ATTACHED: Final = re.compile(rb"<<\n/Length (\d{1,9})\n(?:/[^\n]{1,400}\n){0,8}/Type /EmbeddedFile\n>>\nstream\n")
 
@@ -32,9 +33,9 @@ class Pages(StrEnum):
     SAME = "same"
     """They are those that this version makes of the document, byte for byte."""
     DIFFERENT = "different"
-    """They are not: somebody has changed them, or another version or a computer in another zone has made them."""
+    """They are not, although the same versions as here have made them: somebody has changed them."""
     UNKNOWN = "unknown"
-    """This version, or this installation, makes none of this kind of document."""
+    """It cannot be told: other versions have made them, or this installation makes none of this kind of document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Genuine:
 
     document: Document
     pages: Pages
+    signed: bytes
 
 
 def check(data: bytes) -> Genuine:
@@ -55,10 +57,28 @@ def check(data: bytes) -> Genuine:
     if len(data) > FILE_MAX:
         raise FormatError("the file is longer than any document of cloakfs")
     if not data.startswith(_PDF):
-        return Genuine(open_document(data), Pages.NONE)
+        return Genuine(open_document(data), Pages.NONE, data)
     signed = _inside(data)
     document = open_document(signed)
-    return Genuine(document, _pages(document, signed, data))
+    return Genuine(document, _pages(document, signed, data), signed)
+
+
+def pages_of(document: Document, signed: bytes) -> bytes:
+    """The pages that belong to a document.
+
+    Raises:
+        FormatError: there are none, or it is not shaped as this version makes it. CloakfsError: a package is missing.
+    """
+    make = _MAKERS.get(document.kind)
+    if make is None:
+        raise FormatError("this version makes no pages of such a document")
+    if not 0 <= document.made_at < _YEAR_10000:
+        raise FormatError("a document was made in no year that a calendar has")
+    try:
+        return make(document, signed)
+    # Whoever has a key can sign what no version makes.
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
+        raise FormatError("this version makes no pages of a document that is shaped so") from exc
 
 
 def _inside(pdf: bytes) -> bytes:
@@ -74,15 +94,13 @@ def _inside(pdf: bytes) -> bytes:
 
 
 def _pages(document: Document, signed: bytes, pdf: bytes) -> Pages:
-    make = _MAKERS.get(document.kind)
-    if make is None:
-        return Pages.UNKNOWN
     try:
-        made = make(document, signed)
-    # Another version may have had other fields; the fonts and fpdf may not be installed.
-    except (KeyError, TypeError, ValueError, AttributeError, CloakfsError):
+        ours = pages_of(document, signed)
+    except CloakfsError:
         return Pages.UNKNOWN
-    return Pages.SAME if made == pdf else Pages.DIFFERENT
+    if ours == pdf:
+        return Pages.SAME
+    return Pages.DIFFERENT if document.body.get("pages") == made.made_with() else Pages.UNKNOWN
 
 
 def _of_pack(document: Document, signed: bytes) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from encfs.evidence import words
+from encfs.evidence import made, words
 from encfs.evidence.deadlines import IF_A_BREACH, STATE_LAW, Deadline, deadlines
 from encfs.evidence.examine import Examined
 from encfs.evidence.keys import found_words
@@ -105,6 +105,7 @@ def body(one: Incident) -> dict[str, Any]:
         "notes": [_note(each) for each in one.notes if each.factor is None],
         "decision": None if one.decision is None else {"text": one.decision, "at": one.closed_at, "uid": one.closed_by},
         "not_legal_advice": NOT_LEGAL_ADVICE,
+        **made.fields(),
     }
 
 

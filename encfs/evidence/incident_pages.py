@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from encfs.checks import Light
-from encfs.evidence import words
+from encfs.evidence import made, words
 from encfs.evidence.verdict import Verdict
 from encfs.sheets.report import Block, Facts, Form, Heading, NewPage, Paragraph, Report, Table
 from encfs.wording import NOT_LEGAL_ADVICE, human_size, human_time
@@ -35,6 +35,11 @@ def report(body: Mapping[str, Any], *, host: str, made_at: int, signer: str, doc
         signer: fingerprint of the key that signed it.
         document: the signed document itself, which travels in the PDF.
     """
+    with made.shown(body) as zone:
+        return _report(body, f"{host}, {human_time(made_at)} ({zone})", made_at, signer, document)
+
+
+def _report(body: Mapping[str, Any], where: str, made_at: int, signer: str, document: bytes) -> Report:
     record = body["record"]
     blocks: list[Block] = [*_told(body), *_volumes(record), *_harbour(record), *_deadlines(body)]
     blocks += [NewPage(), *_factors(body), *_decision(body), *_events(record)]
@@ -43,7 +48,7 @@ def report(body: Mapping[str, Any], *, host: str, made_at: int, signer: str, doc
         title=f"Incident {body['id']}",
         verdict=record["headline"],
         blocks=blocks,
-        footer=f"cloakfs, computer {host}, {human_time(made_at)}. Signed with the key {signer}. {NOT_LEGAL_ADVICE}",
+        footer=f"cloakfs, computer {where}. Signed with the key {signer}. {NOT_LEGAL_ADVICE}",
         made_at=made_at,
         light=_LIGHTS.get(record["verdict"], Light.AMBER),
         attachments={name: document} if document else {},

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from encfs.audit import journal
+from encfs.audit.anchor_notes import LastAnchor, last_anchors
 from encfs.audit.heads import check_auditor
 from encfs.audit.home import home
 from encfs.audit.reading import read_log
@@ -43,6 +44,7 @@ class LogFacts:
         counts: how often each action ended in which way; None without the auditor's key.
         events: the latest ones that are told one by one, as a document has them; None without the auditor's key.
         left_out: how many of those came before them.
+        anchors: the last one to each kind of place, as this host remembers it: that proves nothing by itself.
     """
 
     log_id: str
@@ -58,6 +60,7 @@ class LogFacts:
     counts: Mapping[str, int] | None
     events: tuple[Mapping[str, Any], ...] | None
     left_out: int = 0
+    anchors: Mapping[str, LastAnchor] = field(default_factory=dict)
 
 
 def log_facts(auditor_key: bytes | None, volumes: Collection[str] | None) -> LogFacts:
@@ -89,6 +92,7 @@ def log_facts(auditor_key: bytes | None, volumes: Collection[str] | None) -> Log
             if event["action"].startswith(_TOLD) or event["action"] in _TOLD_TOO:
                 events.append(event)
         log_id = here.log().log_id().hex()
+        anchors = {str(kind): last for kind, last in last_anchors(here).items()}
     return LogFacts(
         log_id=log_id,
         seq=seq,
@@ -103,6 +107,7 @@ def log_facts(auditor_key: bytes | None, volumes: Collection[str] | None) -> Log
         counts=None if key is None else dict(sorted(counts.items())),
         events=None if key is None else tuple(events[-_TOLD_MOST:]),
         left_out=max(0, len(events) - _TOLD_MOST),
+        anchors=anchors,
     )
 
 

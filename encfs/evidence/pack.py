@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from encfs.checks import Checked, Light, worst
-from encfs.evidence import pack_parts
+from encfs.evidence import made, pack_parts
 from encfs.evidence.citations import CITATIONS, Citation
 from encfs.evidence.facts import VolumeFacts, Vouched
 from encfs.evidence.log_facts import LogFacts
@@ -55,33 +55,23 @@ class Looked:
     checks: Sequence[Checked]
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
-    """The zone of the times on the pages; ``east``: of UTC, in seconds."""
-
-    name: str
-    east: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """All that a pack is made of.
 
     Attributes:
         everything: whether it is about all that this computer knows, and not of chosen volumes only.
-        zone: of this computer.
         program: names and versions of what seals, signs and mounts.
-        pages: names and versions of what makes the pages; None for what is not installed.
         looked: what was looked at, beside what is judged here.
+        unreadable: volumes of which nothing is known: their config cannot be read, and they were never opened here.
         entries: of the registers that a pack shows, by name.
     """
 
     everything: bool
-    zone: Zone
     program: Mapping[str, str]
-    pages: Mapping[str, str | None]
     looked: Sequence[Looked]
     volumes: Sequence[VolumeFacts]
+    unreadable: int
     media: Sequence[Medium]
     exceptions: Sequence[DataException]
     log: LogFacts
@@ -101,10 +91,9 @@ def body(found: Found) -> dict[str, Any]:
     return {
         "everything": found.everything,
         "light": worst(check for _, check in checks).name.lower(),
-        "verdict": _verdict(found.volumes, [check for _, check in checks]),
-        "zone": {"name": found.zone.name, "east": found.zone.east},
+        "verdict": _verdict(found, [check for _, check in checks]),
         "program": dict(found.program),
-        "pages": dict(found.pages),
+        **made.fields(),
         "checks": [_check(about, check) for about, check in checks],
         "citations": [_citation(one, [check for _, check in checks]) for one in CITATIONS],
         "volumes": [pack_parts.volume(one) for one in found.volumes],
@@ -120,7 +109,7 @@ def body(found: Found) -> dict[str, Any]:
     }
 
 
-def _verdict(volumes: Sequence[VolumeFacts], checks: Sequence[Checked]) -> str:
+def _verdict(found: Found, checks: Sequence[Checked]) -> str:
     """What is encrypted, how sure that is, and how much is to do."""
     to_do = sum(check.light is not Light.GREEN for check in checks)
     urgent = sum(check.light is Light.RED for check in checks)
@@ -128,15 +117,19 @@ def _verdict(volumes: Sequence[VolumeFacts], checks: Sequence[Checked]) -> str:
         todo = f"{plural(to_do, 'thing')} should be looked at" + (f", {urgent} of them now." if urgent else ".")
     else:
         todo = "Nothing is left to do."
-    return f"{_encrypted([one for one in volumes if not pack_parts.is_destroyed(one)])} {todo}"
+    living = [one for one in found.volumes if not pack_parts.is_destroyed(one)]
+    if not found.unreadable:
+        return f"{_encrypted(living)} {todo}"
+    rest = f"Of {plural(found.unreadable, 'more volume' if living else 'volume')} nothing could be read here."
+    return f"{_encrypted(living)} {rest} {todo}" if living else f"{rest} {todo}"
 
 
 def _encrypted(volumes: Sequence[VolumeFacts]) -> str:
     count = len(volumes)
     if not count:
         return "No encrypted volume is known to this computer."
-    if unknown := [one for one in volumes if one.config is None]:
-        return f"Of {plural(len(unknown), 'volume')} of {count} it is not known here how they are encrypted."
+    if unknown := sum(one.config is None for one in volumes):
+        return f"Of {plural(unknown, 'volume')} of {count} it is not known here how they are encrypted."
     day = human_date(max(one.config.created for one in volumes if one.config is not None))
     what, since = ("is", "since") if count == 1 else ("are", "all of them at least since")
     text = f"{plural(count, 'volume')} {what} encrypted with AES-256-GCM, {since} {day}."

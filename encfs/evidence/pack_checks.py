@@ -42,7 +42,7 @@ def _encryption(one: VolumeFacts, config: ConfigFacts) -> Checked:
             light, who, remedy = Light.GREEN, "its keys vouch for that", ""
         case Vouched.REMEMBERED:
             day = human_date(one.noted or 0)
-            light, who, remedy = Light.GREEN, f"known since it was opened here on {day}; it is not here now", ""
+            light, who, remedy = Light.GREEN, f"known since it was opened here on {day}; it cannot be read now", ""
         case _:
             light, who = Light.AMBER, "as its config says, for which nothing vouches while it is locked"
             remedy = "mount it, and make the pack again; or give what opens it: cloakfs evidence VOLUME"

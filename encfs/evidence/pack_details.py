@@ -15,7 +15,7 @@ from encfs.wording import human_date, human_size, human_time, plural
 _VOUCHED: Final = {
     "opened": "its keys, when this pack was made",
     "as-it-lies": "nobody: it was read without a key while it was locked",
-    "remembered": "this computer, which wrote it down when it was opened here on {day}; it is not here now",
+    "remembered": "this computer, which wrote it down when it was opened here on {day}; it cannot be read now",
     "unknown": "nobody: how it is encrypted is not known here",
 }
 _KINDS: Final = {
@@ -39,62 +39,51 @@ _RULES: Final = {
 _STATES: Final = {"in": "in the house", "out": "out", "lost": "LOST", "destroyed": "destroyed"}
 
 
-class Clock:
-    """Times in the zone that a document names, the same wherever they are shown.
-
-    Args:
-        zone: of the document.
-    """
-
-    def __init__(self, zone: Mapping[str, Any]) -> None:
-        self._east = int(zone["east"])
-        sign, minutes = "-" if self._east < 0 else "+", abs(self._east) // 60
-        self.name = f"{zone['name']}, UTC{sign}{minutes // 60:02}:{minutes % 60:02}"
-
-    def time(self, seconds: int | None) -> str:
-        """A point in time; ``-`` for none."""
-        return "-" if seconds is None else human_time(seconds, self._east)
-
-    def day(self, seconds: int | None) -> str:
-        """Its day."""
-        return "-" if seconds is None else human_date(seconds, self._east)
+def at(seconds: int | None) -> str:
+    """A point in time; ``-`` for none."""
+    return "-" if seconds is None else human_time(seconds)
 
 
-def volumes(body: Mapping[str, Any], clock: Clock) -> list[Block]:
+def day(seconds: int | None) -> str:
+    """Its day."""
+    return "-" if seconds is None else human_date(seconds)
+
+
+def volumes(body: Mapping[str, Any]) -> list[Block]:
     """Each volume: facts, what opens it, changes of its keys."""
     blocks: list[Block] = [Heading("Volumes")]
     if not body["volumes"]:
         blocks.append(Paragraph("No encrypted volume is known here."))
     for one in body["volumes"]:
-        blocks += _volume(one, clock)
+        blocks += _volume(one)
     return blocks
 
 
-def _volume(one: Mapping[str, Any], clock: Clock) -> list[Block]:
+def _volume(one: Mapping[str, Any]) -> list[Block]:
     config = one["config"]
-    vouched = _VOUCHED[one["vouched"]].format(day=clock.day(one["noted"]))
+    vouched = _VOUCHED[one["vouched"]].format(day=day(one["noted"]))
     rows = [("Volume id", one["volume_id"])]
     if one["destroyed"] is not None:
-        rows.append(("DESTROYED", f"its keys were destroyed on {clock.time(one['destroyed'])}"))
+        rows.append(("DESTROYED", f"its keys were destroyed on {at(one['destroyed'])}"))
     rows.append(("Who vouches for this", vouched))
     if config is not None:
         cells = human_size(config["cell_size"])
-        since = clock.time(one["encrypted_since"])
+        since = at(one["encrypted_since"])
         rows += [
             ("Encrypted with", f"{_SUITES.get(config['suite'], config['suite'])}, cells of {cells}"),
             ("Encrypted since", f"{since}: all in it, from its first byte on"),
-            ("Keys in use since", clock.time(config["key_since"])),
+            ("Keys in use since", at(config["key_since"])),
             ("Rules", "; ".join(_rule(name, value) for name, value in config["rules"].items()) or "none are set"),
         ]
     rows += [
-        ("Last seen here", _last_seen(one, clock)),
-        ("Verified in full", _verified(one["verified"], clock)),
+        ("Last seen here", _last_seen(one)),
+        ("Verified in full", _verified(one["verified"])),
         ("On media", ", ".join(one["media"]) or "on none of the register"),
         ("Shared as", ", ".join(one["shares"]) or "not shared by this computer"),
     ]
     blocks: list[Block] = [Heading(one["path"] or f"volume {one['volume_id'][:8]}", small=True), Facts(rows)]
     if config is not None:
-        blocks += [*_slots(config["slots"], clock), *_rotations(config["rotations"], clock)]
+        blocks += [*_slots(config["slots"]), *_rotations(config["rotations"])]
     return blocks
 
 
@@ -102,7 +91,7 @@ def _rule(name: str, value: int) -> str:
     return _RULES[name].format(f"{value:,}") if name in _RULES else f"{name}: {value:,}"
 
 
-def _last_seen(one: Mapping[str, Any], clock: Clock) -> str:
+def _last_seen(one: Mapping[str, Any]) -> str:
     if one["mounted"]:
         return "open now"
     beat = one["last_seen"]
@@ -110,24 +99,24 @@ def _last_seen(one: Mapping[str, Any], clock: Clock) -> str:
         return "never opened here, as far as is written down"
     how = "open" if beat["state"] == "open" else f"locked ({beat['reason']})"
     label = f", opened with {beat['slot_label']}" if beat["slot_label"] else ""
-    return f"{how} on {clock.time(beat['at'])}, on {beat['host']}{label}"
+    return f"{how} on {at(beat['at'])}, on {beat['host']}{label}"
 
 
-def _verified(verified: Mapping[str, Any] | None, clock: Clock) -> str:
+def _verified(verified: Mapping[str, Any] | None) -> str:
     if verified is None or not verified["at"]:
         return "never by this user on this computer"
     wrong = verified["wrong"]
     found = plural(wrong, "thing was", "things were") + " wrong" if wrong else "nothing was wrong"
-    return f"{clock.time(verified['at'])}: {found}"
+    return f"{at(verified['at'])}: {found}"
 
 
-def _slots(slots: Sequence[Mapping[str, Any]], clock: Clock) -> list[Block]:
+def _slots(slots: Sequence[Mapping[str, Any]]) -> list[Block]:
     rows = [
         (
             slot["label"] or "-",
             _KINDS.get(slot["kind"], slot["kind"]),
-            clock.day(slot["created"]),
-            slot["cost"] or "a random key: cannot be guessed",
+            day(slot["created"]),
+            slot["cost"] or "no passphrase",
             slot["id"],
         )
         for slot in slots
@@ -136,15 +125,15 @@ def _slots(slots: Sequence[Mapping[str, Any]], clock: Clock) -> list[Block]:
     return [Table(head, rows, widths=(4, 4, 3, 4, 5))]
 
 
-def _rotations(rotations: Sequence[Mapping[str, Any]], clock: Clock) -> list[Block]:
+def _rotations(rotations: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not rotations:
         return [Paragraph("The keys were never replaced.")]
     rows = [
         (
             str(one["epoch"]),
             one["reason"],
-            clock.time(one["started"]),
-            clock.time(one["finished"]) if one["finished"] else "not finished",
+            at(one["started"]),
+            at(one["finished"]) if one["finished"] else "not finished",
             ("all files encrypted anew" if one["data"] else "keys sealed anew") + f", {one['files']:,} entries",
         )
         for one in rotations
@@ -152,7 +141,7 @@ def _rotations(rotations: Sequence[Mapping[str, Any]], clock: Clock) -> list[Blo
     return [Table(("Keys no.", "Reason", "Began", "Completed", "What"), rows, widths=(2, 3, 4, 4, 5))]
 
 
-def media(body: Mapping[str, Any], clock: Clock) -> list[Block]:
+def media(body: Mapping[str, Any]) -> list[Block]:
     """The register of media."""
     if not body["media"]:
         return [Heading("Media"), Paragraph("None is in the register.")]
@@ -161,10 +150,10 @@ def media(body: Mapping[str, Any], clock: Clock) -> list[Block]:
         (
             one["label"],
             f"{one['kind']} {one['serial']}".strip(),
-            f"{_STATES[one['state']]} since {clock.day(one['since'])}",
+            f"{_STATES[one['state']]} since {day(one['since'])}",
             one["holder"] or "-",
             one["place"] or "-",
-            clock.day(one["due"]),
+            day(one["due"]),
             ", ".join(names.get(each) or each[:8] for each in one["volumes"]) or "-",
         )
         for one in body["media"]
@@ -173,7 +162,7 @@ def media(body: Mapping[str, Any], clock: Clock) -> list[Block]:
     return [Heading("Media"), Table(head, rows, widths=(3, 4, 4, 3, 3, 3, 5))]
 
 
-def exceptions(body: Mapping[str, Any], clock: Clock) -> list[Block]:
+def exceptions(body: Mapping[str, Any]) -> list[Block]:
     """The register of exceptions."""
     blocks: list[Block] = [Heading("Data that is not encrypted, on purpose")]
     if not body["exceptions"]:
@@ -185,7 +174,7 @@ def exceptions(body: Mapping[str, Any], clock: Clock) -> list[Block]:
             one["reason"],
             one["controls"],
             one["approver"],
-            clock.day(one["review"]) if one["withdrawn"] is None else f"ended {clock.day(one['withdrawn'])}",
+            day(one["review"]) if one["withdrawn"] is None else f"ended {day(one['withdrawn'])}",
         )
         for one in body["exceptions"]
     ]
@@ -193,17 +182,18 @@ def exceptions(body: Mapping[str, Any], clock: Clock) -> list[Block]:
     return [*blocks, Table(head, rows, widths=(1, 4, 4, 5, 3, 3))]
 
 
-def log(body: Mapping[str, Any], clock: Clock) -> list[Block]:
+def log(body: Mapping[str, Any]) -> list[Block]:
     """How the audit log stands, and what is in it."""
     found = body["log"]
     sealed = "not seen: that needs the auditor's key" if found["sealed"] is None else _pieces(found["sealed"])
     rows = [
         ("Log", found["log_id"]),
-        ("Records and marks", f"{found['frames']:,}, from {clock.time(found['first_at'])}"),
+        ("Records and marks", f"{found['frames']:,}, from {at(found['first_at'])}"),
         ("Intact", f"{_pieces(found['intact'])} (a signature of this computer vouches for it)"),
         ("Sealed", sealed),
         ("Problems", ", ".join(f"{name}: {count:,}" for name, count in found["problems"].items()) or "none"),
         ("Clock was set", plural(found["clock_steps"], "time")),
+        ("Anchored, it remembers", "; ".join(_anchor(one) for one in found["anchors"]) or "nowhere"),
         ("Signed for this pack", f"up to {found['seq']:,}, head {found['head']}"),
     ]
     blocks: list[Block] = [Heading("The audit log"), Facts(rows)]
@@ -214,14 +204,19 @@ def log(body: Mapping[str, Any], clock: Clock) -> list[Block]:
     return blocks
 
 
+def _anchor(one: Mapping[str, Any]) -> str:
+    where = f" {one['host']}" if one["host"] else ""
+    return f"{one['place']}{where}: up to {one['seq']:,} on {at(one['at'])}"
+
+
 def _pieces(pieces: Sequence[Sequence[int]]) -> str:
     return ", ".join(f"{first:,} to {last:,}" for first, last in pieces) or "nothing"
 
 
-def registers(body: Mapping[str, Any], clock: Clock) -> list[Block]:
+def registers(body: Mapping[str, Any]) -> list[Block]:
     """Entries of the other registers."""
     rows = [
-        (name, clock.time(one["at"]), one["kind"], _told(one.get("data", {})), one["digest"][:16])
+        (name, at(one["at"]), one["kind"], _told(one.get("data", {})), one["digest"][:16])
         for name, entries in body["registers"].items()
         for one in entries
     ]
@@ -243,7 +238,7 @@ def _told(data: Mapping[str, Any]) -> str:
     return "\n".join(told)
 
 
-def events(body: Mapping[str, Any], clock: Clock) -> list[Block]:
+def events(body: Mapping[str, Any]) -> list[Block]:
     """The records that are told one by one."""
     found = body["log"]
     if not found["events"]:
@@ -251,7 +246,7 @@ def events(body: Mapping[str, Any], clock: Clock) -> list[Block]:
     rows = [
         (
             f"{one['seq']:,}",
-            clock.time(one["at"]),
+            at(one["at"]),
             f"{one['action']} {one['outcome']}",
             "-" if one["volume"] is None else one["volume"][:8],
             "; ".join(

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from encfs.checks import Light
 from encfs.core.documents import Document
-from encfs.evidence.pack_details import Clock, events, exceptions, log, media, registers, volumes
+from encfs.evidence import made
+from encfs.evidence.pack_details import at, events, exceptions, log, media, registers, volumes
 from encfs.sheets.report import Block, Facts, Heading, NewPage, Paragraph, Report, Table
 from encfs.wording import NOT_LEGAL_ADVICE, plural
 
@@ -44,32 +45,36 @@ def report(document: Document, signed: bytes) -> Report:
     Raises:
         KeyError, TypeError, ValueError: it is not shaped as this version makes it.
     """
+    with made.shown(document.body) as zone:
+        return _report(document, signed, zone)
+
+
+def _report(document: Document, signed: bytes, zone: str) -> Report:
     body = document.body
-    clock = Clock(body["zone"])
     return Report(
         title="Evidence of encryption",
         verdict=body["verdict"],
         light=_LIGHTS[body["light"]],
         blocks=[
-            *_first_page(document, clock),
+            *_first_page(document, zone),
             *_index(body),
-            *volumes(body, clock),
-            *media(body, clock),
-            *exceptions(body, clock),
-            *log(body, clock),
-            *registers(body, clock),
+            *volumes(body),
+            *media(body),
+            *exceptions(body),
+            *log(body),
+            *registers(body),
             *_checks(body),
             *_program(body),
-            *events(body, clock),
+            *events(body),
         ],
-        footer=f"cloakfs evidence pack, computer {document.host}, {clock.time(document.made_at)} ({clock.name})."
+        footer=f"cloakfs evidence pack, computer {document.host}, {at(document.made_at)} ({zone})."
         f" Signed with the key {document.signer.fingerprint()}. {NOT_LEGAL_ADVICE}",
         made_at=document.made_at,
         attachments={ATTACHMENT: signed},
     )
 
 
-def _first_page(document: Document, clock: Clock) -> list[Block]:
+def _first_page(document: Document, zone: str) -> list[Block]:
     body = document.body
     to_do = [check for check in body["checks"] if check["light"] != "green"]
     if body["everything"]:
@@ -80,7 +85,7 @@ def _first_page(document: Document, clock: Clock) -> list[Block]:
         Facts(
             [
                 ("Computer", document.host),
-                ("Made", f"{clock.time(document.made_at)} ({clock.name})"),
+                ("Made", f"{at(document.made_at)} ({zone})"),
                 ("About", f"{plural(len(body['volumes']), 'volume')}: {about}"),
             ]
         ),
@@ -105,7 +110,7 @@ def _fine(checks: Sequence[Mapping[str, Any]]) -> list[Block]:
     bad = {check["title"] for check in checks if check["light"] != "green"}
     # What is in order for one volume and not for another stands above.
     words = [title if count == 1 else f"{title} ({count})" for title, count in good.items() if title not in bad]
-    return [Heading("What is in order"), Paragraph(", ".join(words) + ".")] if words else []
+    return [Heading("What is in order"), Paragraph("; ".join(words) + ".")] if words else []
 
 
 def _index(body: Mapping[str, Any]) -> list[Block]:
@@ -144,11 +149,11 @@ def _checks(body: Mapping[str, Any]) -> list[Block]:
 
 
 def _program(body: Mapping[str, Any]) -> list[Block]:
-    pages = [(name, version) for name, version in body["pages"].items() if version is not None]
+    pages = [f"{name} {version}" for name, version in body["pages"].items()]
     sources = [(name[:1].upper() + name[1:], text) for name, text in body["sources"].items()]
     return [
         Heading("Programs"),
-        Facts([*body["program"].items(), ("made these pages", ", ".join(" ".join(one) for one in pages))]),
+        Facts([*body["program"].items(), ("made these pages", ", ".join(pages))]),
         Heading("Where each part is from, and how sure it is"),
         Facts(sources),
     ]

@@ -133,6 +133,10 @@ def log(facts: LogFacts) -> dict[str, Any]:
         "counts": None if facts.counts is None else dict(facts.counts),
         "events": None if facts.events is None else [dict(event) for event in facts.events],
         "left_out": facts.left_out,
+        "anchors": [
+            {"place": kind, "at": last.at, "seq": last.seq, "host": printable(last.host)}
+            for kind, last in sorted(facts.anchors.items())
+        ],
     }
 
 

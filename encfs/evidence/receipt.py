@@ -19,6 +19,7 @@ from encfs.audit.home import host_signer
 from encfs.checks import Light
 from encfs.core.documents import Document, open_document, sign_document
 from encfs.errors import FormatError
+from encfs.evidence import made
 from encfs.evidence.signing_lines import sign_here
 from encfs.format.canonical import Fields
 from encfs.format.config import Config
@@ -98,7 +99,8 @@ def register(data: Mapping[str, Any], volume_id: VolumeId, path: str) -> int:
 
 def sign(data: Mapping[str, Any], made_at: int) -> bytes:
     """The receipt as a signed document. Raises: AuditError, FormatError, OSError, RuntimeError."""
-    return sign_document(host_signer(), kind=KIND, made_at=made_at, host=socket.gethostname(), body=data)
+    body_now = {**data, **made.fields()}
+    return sign_document(host_signer(), kind=KIND, made_at=made_at, host=socket.gethostname(), body=body_now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +146,19 @@ def pdf(signed: bytes) -> bytes:
         FormatError, AuthenticationError: it is no receipt. CloakfsError: a package is not installed.
     """
     document = open_document(signed, KIND)
-    return render(
-        Report(
-            title="Receipt of a handover",
-            verdict="A complete copy was made, read back and found to be the same.",
-            light=Light.GREEN,
-            blocks=_blocks(document.body, document.made_at),
-            footer=f"Signed by the key {document.signer.fingerprint()} of the computer {document.host}. "
-            + NOT_LEGAL_ADVICE,
-            made_at=document.made_at,
-            attachments={ATTACHMENT: signed},
+    with made.shown(document.body) as zone:
+        return render(
+            Report(
+                title="Receipt of a handover",
+                verdict="A complete copy was made, read back and found to be the same.",
+                light=Light.GREEN,
+                blocks=_blocks(document.body, document.made_at),
+                footer=f"Signed by the key {document.signer.fingerprint()} of the computer {document.host}. "
+                f"Times: {zone}. {NOT_LEGAL_ADVICE}",
+                made_at=document.made_at,
+                attachments={ATTACHMENT: signed},
+            )
         )
-    )
 
 
 def _blocks(data: Mapping[str, Any], made_at: int) -> list[Block]:

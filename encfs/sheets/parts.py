@@ -1,9 +1,11 @@
 """The packages that sheets and shares are made with: an optional part of cloakfs.
 
-Owns: whether they are there. Must not know: what is done with them.
+Owns: whether they are there, and which. Must not know: what is done with them.
 """
 
 from __future__ import annotations
+
+import zlib
 
 from encfs.errors import CloakfsError
 
@@ -22,6 +24,16 @@ def check() -> None:
     except ImportError as exc:
         hint = "Install what is missing with: pip install 'cloakfs[sheets]'"
         raise CloakfsError(f"sheets and shares need {exc.name}, which is not installed", hint=hint) from None
+
+
+def versions() -> dict[str, str]:
+    """Of what the bytes of a page depend on; nothing if that is not installed."""
+    try:
+        import fontTools  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
+        import fpdf  # noqa: PLC0415
+    except ImportError:
+        return {}
+    return {"fpdf2": fpdf.FPDF_VERSION, "fonttools": fontTools.version, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
 
 def check_words() -> None:

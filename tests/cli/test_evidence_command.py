@@ -23,7 +23,7 @@ from encfs.evidence.checking import Pages
 from encfs.registers import exceptions, media
 from encfs.volume import read_config
 from tests.cli.test_audit_command import recorded
-from tests.support.command import Made, Result, run
+from tests.support.command import CHEAP, Made, Result, run
 from tests.support.mounting import MountedVolume
 
 CANARY = "Quillfeather"
@@ -178,6 +178,51 @@ def test_no_name_of_a_patient_is_in_it(mounted: MountedVolume, tmp_path: Path) -
     assert (one["vouched"], one["mounted"]) == ("opened", True)
 
 
+def test_a_place_where_no_volume_is(volume: Made, tmp_path: Path) -> None:
+    """A slip of the fingers makes no pack that says there is none; one that was here before is remembered."""
+    for place in (tmp_path / "missing", tmp_path):
+        assert run("evidence", place, *MADE).code == ExitCode.NOT_A_VOLUME
+    assert run("cat", volume.path, "empty", *fast(volume)).code == 0
+    shutil.move(volume.path, tmp_path / "elsewhere")
+    body = body_of(run("evidence", volume.path, *MADE))
+    assert [one["vouched"] for one in body["volumes"]] == ["remembered"]
+
+
+def test_a_config_that_cannot_be_read(volume: Made) -> None:
+    """What is not known is not called encrypted, nor absent; red, and remembered where it was opened before."""
+    config = [path for path in volume.path.iterdir() if path.name.startswith("cloakfs.volume")]
+    good = {path: path.read_bytes() for path in config}
+    for path in config:
+        path.write_bytes(b"damaged")
+    body = body_of(run("evidence", volume.path, *MADE))
+    assert body["verdict"].startswith("Of 1 volume nothing could be read here.")
+    assert next(one["light"] for one in body["checks"] if one["code"] == "config") == "red"
+    for path, content in good.items():
+        path.write_bytes(content)
+    assert run("cat", volume.path, "empty", *fast(volume)).code == 0
+    for path in config:
+        path.write_bytes(b"damaged")
+    (one,) = body_of(run("evidence", volume.path, *MADE))["volumes"]
+    assert one["vouched"] == "remembered"
+
+
+def test_how_it_was_seen_before(volume: Made) -> None:
+    """That this command opened it to look is not what a pack tells of it."""
+    assert body_of(run("evidence", volume.path, *fast(volume), *MADE))["volumes"][0]["last_seen"] is None
+    assert run("cat", volume.path, "empty", *fast(volume)).code == 0
+    seen = body_of(run("evidence", volume.path, *fast(volume), *MADE))["volumes"][0]["last_seen"]
+    assert (seen["state"], seen["reason"]) == ("locked", "done")
+
+
+def test_the_last_anchor(volume: Made, tmp_path: Path) -> None:
+    """When, to which kind of place, up to where; not the path."""
+    assert run("audit", "anchor", tmp_path / "anchors").code == 0
+    made = run("evidence", volume.path, *fast(volume), *MADE)
+    (anchor,) = body_of(made)["log"]["anchors"]
+    assert (anchor["place"], anchor["host"]) == ("file", "")
+    assert str(tmp_path / "anchors") not in made.out
+
+
 # -- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -188,7 +233,7 @@ def test_no_name_of_a_patient_is_in_it(mounted: MountedVolume, tmp_path: Path) -
         ("--all",),
         ("V", "--all", "--json", "-"),
         ("V", "--json", "-", "--signer", "0000"),
-        ("--check", "F", "--pdf", "x"),
+        ("--check", "F", "--json", "x"),
         ("--check", "F", "V"),
         ("--check", "F", "--signer", "no fingerprint"),
     ],
@@ -265,9 +310,83 @@ def _cut(pdf: bytes) -> bytes:
     return pdf[: pdf.index(b'{"body":') + 100]
 
 
-def test_pages_that_somebody_made_anew(pdf: bytes) -> None:
-    """The document inside is right, and that is said; so is that these are not its pages."""
-    assert checking.check(_other_pages(pdf)).pages is Pages.DIFFERENT
+def test_pages_that_somebody_made_anew(pdf: bytes, tmp_path: Path) -> None:
+    """Not called genuine, for scripts too; the document inside is right, and gives its own pages."""
+    file, anew = tmp_path / "changed.pdf", tmp_path / "anew.pdf"
+    file.write_bytes(_other_pages(pdf))
+    done = run("evidence", "--check", file)
+    assert (done.code, done.out.startswith("NOT GENUINE")) == (ExitCode.FINDINGS, True)
+    assert "The document inside is as it was signed" in done.out
+    told = run("evidence", "--check", file, *MADE)
+    assert (told.code, told.json["genuine"], told.json["pages"]) == (ExitCode.FINDINGS, False, "different")
+    assert run("evidence", "--check", file, "--pdf", anew).code == 0
+    assert anew.read_bytes() == pdf
+    assert run("evidence", "--check", file, "--pdf", anew).code == ExitCode.NOT_EMPTY
+
+
+def test_pages_that_another_version_made(signed: bytes, tmp_path: Path) -> None:
+    """It is not said that somebody changed them, nor that they are right: status 1, and a way to get right ones."""
+    told = json.loads(signed)["body"]
+    told["pages"]["fpdf2"] = "1.7"
+    older = sign_document(Signer.generate(), kind=pack.KIND, made_at=1, host="h", body=told)
+    ours = checking.pages_of(open_document(older), older)
+    assert checking.check(ours).pages is Pages.SAME
+    file = tmp_path / "older.pdf"
+    file.write_bytes(_other_pages(ours))
+    done = run("evidence", "--check", file)
+    assert (done.code, done.out.startswith("Genuine inside:")) == (ExitCode.FAILURE, True)
+    assert "NOT PROVED" in done.out
+    told = run("evidence", "--check", file, *MADE).json
+    assert (told["genuine"], told["pages"]) == (True, "unknown")
+    assert run("evidence", "--check", file, "--pdf", tmp_path / "anew.pdf").code == 0
+    assert (tmp_path / "anew.pdf").read_bytes() == ours
+
+
+def test_pages_in_another_zone(volume: Made, tmp_path: Path) -> None:
+    """Of every kind: made in Berlin, and the same, byte for byte, in New York; with summer and winter time."""
+    berlin, new_york = {"TZ": "Europe/Berlin"}, {"TZ": "America/New_York"}
+    made = [tmp_path / f"{name}.pdf" for name in ("evidence", "incident", "handover", "destruction")]
+    to = tmp_path / "copy"
+    key = tmp_path / "theirs"
+    key.write_text("another four unrelated words")
+    key.chmod(0o600)
+    receiver = ("--new-passphrase-file", str(key), *CHEAP)
+    for command in (
+        ("evidence", volume.path, *fast(volume), "--pdf", made[0]),
+        ("incident", "new", "--volume", volume.path, "--lost-at", "2026-07-01 10:00", "--pdf", made[1]),
+        ("handover", volume.path, to, *fast(volume), *receiver, "--pdf", made[2]),
+        ("destroy", volume.path, "--confirm", volume.path.name, "--pdf", made[3]),
+    ):
+        done = run(*command, env=berlin)
+        assert done.code == 0, (command, done.err)
+    for file in made:
+        told = run("evidence", "--check", file, *MADE, env=new_york)
+        assert (told.code, told.json["pages"]) == (0, "same"), file
+
+
+def test_whose_key_from_a_file(signed: bytes, tmp_path: Path) -> None:
+    """A note with the fingerprint, or an earlier document of that computer; nothing else is taken for one."""
+    file, note = tmp_path / "pack.json", tmp_path / "note"
+    file.write_bytes(signed)
+    note.write_text(f"The key of our server: {host_signer().public.fingerprint()}\n")
+    other, text = tmp_path / "other.json", tmp_path / "some text"
+    other.write_bytes(sign_document(Signer.generate(), kind="review", made_at=1, host="h", body={}))
+    text.write_text("dead-beef, and nothing more")
+    for signer, code in ((note, 0), (file, 0), (other, 3), (tmp_path / "missing", 2), (text, 2)):
+        assert run("evidence", "--check", file, "--signer", signer).code == code, signer
+
+
+@pytest.mark.parametrize("field", ["zone", "volumes", "checks", "citations", "log", "pages", "light"])
+def test_pages_of_what_no_version_makes(signed: bytes, field: str) -> None:
+    """Whoever has a key can sign anything: refused as a whole, with no other error."""
+    for value in (None, {}, [1], "x", [[0, 10**30]], {"steps": [[0, 10**30]], "name": "x"}):
+        other = json.loads(signed)["body"] | {field: value}
+        for made_at in (1, 10**18):
+            line = sign_document(Signer.generate(), kind=pack.KIND, made_at=made_at, host="h", body=other)
+            try:
+                assert checking.pages_of(open_document(line), line).startswith(b"%PDF-")
+            except FormatError:
+                continue
 
 
 @pytest.mark.parametrize("spoil", [_twice, _cut, lambda _: b"%PDF-1.7\n%%EOF\n", lambda _: b"", lambda _: b"{}\n"])
