@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any, Final
 
 from encfs.checks import Light
@@ -20,7 +21,13 @@ from encfs.wording import NOT_LEGAL_ADVICE, plural
 ATTACHMENT: Final = "evidence-pack.json"
 _LIGHTS: Final = {light.name.lower(): light for light in Light}
 _WORDS: Final = {"green": "in order", "amber": "look", "red": "ACT NOW"}
-_ON_PAGE_ONE: Final = 9
+_ON_PAGE_ONE: Final = 850
+"""Height of the rows of page one that still leaves room for what is in order below, in tenths of millimetres."""
+_LINE_HEIGHT, _ROW_PADDING = 42, 18  # As encfs/sheets/report.py draws a table.
+_WIDTHS: Final = (2, 5, 7, 6)
+_LETTERS: Final = (9, 22, 34, 28)
+"""So many letters stand on a line of each column; rather too few."""
+_SUBJECTS: Final = 3
 _PARTS: Final = {
     "volumes": "Volumes",
     "log": "The audit log",
@@ -92,12 +99,38 @@ def _first_page(document: Document, zone: str) -> list[Block]:
         Heading("What to do" if to_do else "Nothing is left to do"),
     ]
     if to_do:
-        shown = to_do[:_ON_PAGE_ONE]
-        rows = [(_WORDS[one["light"]], _subject(one), f"{one['found']}.", one["remedy"]) for one in shown]
-        blocks.append(Table(("", "What", "Found", "What to do"), rows, widths=(2, 4, 7, 7)))
-        if more := len(to_do) - len(shown):
+        rows, shown = _to_do(to_do)
+        blocks.append(Table(("", "What", "Found", "What to do"), rows, widths=_WIDTHS))
+        if more := len(to_do) - shown:
             blocks.append(Paragraph(f"And {plural(more, 'more thing')}: see All checks, below."))
     return [*blocks, *_fine(body["checks"]), Paragraph(_READ_ON)]
+
+
+def _to_do(checks: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, ...]], int]:
+    """Rows as far as the page goes, and how many checks they tell; what is the same of several stands there once."""
+    same: dict[tuple[str, ...], list[str]] = {}
+    for one in checks:
+        same.setdefault((one["light"], one["title"], one["found"], one["remedy"]), []).append(one["about"])
+    rows: list[tuple[str, ...]] = []
+    told, left = 0, _ON_PAGE_ONE
+    for (light, title, found, remedy), about in same.items():
+        more = [f"and {len(about) - _SUBJECTS} more"] if len(about) > _SUBJECTS else []
+        row = (_WORDS[light], "\n".join([title, *about[:_SUBJECTS], *more]), f"{found}.", remedy)
+        left -= _height(row)
+        if rows and left < 0:
+            break
+        rows.append(row)
+        told += len(about)
+    return rows, told
+
+
+def _height(row: Sequence[str]) -> int:
+    """Of a row, in tenths of millimetres."""
+    lines = (
+        sum(max(1, len(wrap(part, letters))) for part in text.split("\n"))
+        for text, letters in zip(row, _LETTERS, strict=True)
+    )
+    return max(lines) * _LINE_HEIGHT + _ROW_PADDING
 
 
 def _subject(check: Mapping[str, Any]) -> str:
