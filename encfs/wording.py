@@ -18,7 +18,8 @@ from typing import Final
 NOT_LEGAL_ADVICE: Final = "This is not legal advice."
 """Stands in every report that somebody may show to an authority."""
 _STEPS: Final[ContextVar[Sequence[tuple[int, int]] | None]] = ContextVar("steps", default=None)
-_YEAR_10000: Final = 253_402_214_400
+YEAR_10000: Final = 253_402_214_400
+"""Seconds since 1970: from then on a time is one that no calendar has, in any zone."""
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -95,4 +96,4 @@ def human_time(seconds: float) -> str:
 
 def human_date(seconds: float) -> str:
     """The day of a point in time, in the local zone."""
-    return human_time(seconds).partition(" ")[0] if 0 <= seconds < _YEAR_10000 else "no day that a calendar has"
+    return human_time(seconds).partition(" ")[0] if 0 <= seconds < YEAR_10000 else "no day that a calendar has"

@@ -162,7 +162,9 @@ def _tell(body: Any, written: Sequence[str | None], *, quiet: bool) -> None:  # 
 
 def _collect(named: list[str], key: bytes | None, secret: SecretOptions) -> Found:
     """All that is known of the volumes that are named; of all, if none is."""
-    asked = [targets.find(text) for text in named] if named else doctor_facts.known_volumes().targets
+    # A volume that is named twice, such as by its directory and its mount point, is one.
+    of_names = {one.volume: one for one in map(targets.find, named)}
+    asked = list(of_names.values()) if named else doctor_facts.known_volumes().targets
     looked, unreadable = [], 0
     for target in asked if named else ():
         if _remembered(target) is None:

@@ -31,7 +31,7 @@ _PAGES: Final = {
     Pages.NONE: "there are none: this is the document itself",
     Pages.SAME: "exactly those that belong to the document",
     Pages.DIFFERENT: "NOT those of the document",
-    Pages.UNKNOWN: "NOT PROVED: other versions have made them. Make them anew with --pdf FILE, and read those",
+    Pages.UNKNOWN: "NOT PROVED: other versions have made them",
 }
 _OTHER_PAGES: Final = "its pages are not those that belong to the document inside: they were changed"
 _STATUS: Final = {Pages.UNKNOWN: ExitCode.FAILURE, Pages.DIFFERENT: ExitCode.FINDINGS}
@@ -67,7 +67,8 @@ def command(file: str, signer: str | None, pdf: str | None, *, as_json: bool) ->
     elif found.pages is Pages.DIFFERENT:
         return _tell_wrong(file, _OTHER_PAGES, found, as_json=as_json)
     if as_json:
-        output.print_json({"genuine": True, "why": None, **_as_json(found)})
+        why = _OTHER_PAGES if found.pages is Pages.DIFFERENT else None
+        output.print_json({"genuine": why is None, "why": why, **_as_json(found)})
     else:
         _tell(found, known=wanted is not None, pdf=pdf)
     return ExitCode.OK if pdf is not None else _STATUS.get(found.pages, ExitCode.OK)
@@ -135,8 +136,12 @@ def _tell(found: Genuine, *, known: bool, pdf: str | None) -> None:
             "on",
             f"{output.human_time(document.made_at)}, by the clock of the computer {output.printable(document.host)}",
         ),
-        ("pages", _PAGES[found.pages] if pdf is None else f"made anew from the document: {output.printable(pdf)}"),
+        ("pages", _PAGES[found.pages]),
     ]
+    if pdf is not None:
+        rows.append(("made anew", f"from the document: {output.printable(pdf)}"))
+    elif found.pages is Pages.UNKNOWN:
+        rows.append(("", "-> make them anew with --pdf FILE, and read those"))
     output.print_table([*rows, *_claims(document)])
 
 

@@ -16,11 +16,11 @@ from encfs.errors import CloakfsError, FormatError
 from encfs.evidence import certificate, certificate_report, incident, incident_pages, made, pack, pack_pages, receipt
 from encfs.format import limits
 from encfs.sheets.report import render
+from encfs.wording import YEAR_10000
 
 FILE_MAX: Final = limits.DOCUMENT_MAX + (16 << 20)
 """Bytes of a file that is looked at: a document, with pages around it."""
 _PDF: Final = b"%PDF-"
-_YEAR_10000: Final = 253_402_214_400
 # As encfs/sheets/report.py puts them there: with their size, not compressed.
 _ATTACHED: Final = re.compile(rb"<<\n/Length (\d{1,9})\n(?:/[^\n]{1,400}\n){0,8}/Type /EmbeddedFile\n>>\nstream\n")
 
@@ -40,7 +40,12 @@ class Pages(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Genuine:
-    """A document that is as it was signed; ``pages``: what that says of the pages around it."""
+    """A document that is as it was signed.
+
+    Attributes:
+        pages: what that says of the pages around it.
+        signed: the document as bytes.
+    """
 
     document: Document
     pages: Pages
@@ -72,7 +77,7 @@ def pages_of(document: Document, signed: bytes) -> bytes:
     make = _MAKERS.get(document.kind)
     if make is None:
         raise FormatError("this version makes no pages of such a document")
-    if not 0 <= document.made_at < _YEAR_10000:
+    if not 0 <= document.made_at < YEAR_10000:
         raise FormatError("a document was made in no year that a calendar has")
     try:
         return make(document, signed)

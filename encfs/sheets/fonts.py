@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import unicodedata
+import zlib
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,23 +30,41 @@ _LATIN_END: Final = 0x250  # Letters without case: in Latin they are such as ª,
 _RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
 
 
-def load(pdf: FPDF) -> None:
-    """Add the fonts to a document: ``TEXT`` in regular and bold, ``MONO`` in regular."""
+def _files() -> list[tuple[str, str, bytes]]:
+    """Family, style and content of each.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
     from pymupdf_fonts import (  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional part
         CascadiaMono_Regular,
         NotoSans_Bold,
         NotoSans_Regular,
     )
 
+    return [
+        (TEXT, "", NotoSans_Regular.fontbuffer),
+        (TEXT, "B", NotoSans_Bold.fontbuffer),
+        (MONO, "", CascadiaMono_Regular.fontbuffer),
+    ]
+
+
+def checksum() -> str:
+    """Tells these fonts from those of another version, which their package does not say; eight hexadecimal digits.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    return f"{zlib.crc32(b''.join(content for _, _, content in _files())):08x}"
+
+
+def load(pdf: FPDF) -> None:
+    """Add the fonts to a document: ``TEXT`` in regular and bold, ``MONO`` in regular."""
     # fpdf takes fonts from files only; it keeps them open, so that they may go at once.
     with tempfile.TemporaryDirectory(prefix="cloakfs-") as directory:
-        for family, style, font in (
-            (TEXT, "", NotoSans_Regular),
-            (TEXT, "B", NotoSans_Bold),
-            (MONO, "", CascadiaMono_Regular),
-        ):
+        for family, style, content in _files():
             path = Path(directory, f"{family}{style}.ttf")
-            path.write_bytes(font.fontbuffer)
+            path.write_bytes(content)
             pdf.add_font(family, style, path)
     for font in _ours(pdf):
         if "TTFA" in font.ttfont:  # A note of the hinting program, which fontTools would complain about.

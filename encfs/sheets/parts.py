@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 
 from encfs.errors import CloakfsError
+from encfs.sheets import fonts
 
 
 def check() -> None:
@@ -31,9 +32,16 @@ def versions() -> dict[str, str]:
     try:
         import fontTools  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
         import fpdf  # noqa: PLC0415
+
+        letters = fonts.checksum()
     except ImportError:
         return {}
-    return {"fpdf2": fpdf.FPDF_VERSION, "fonttools": fontTools.version, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    return {
+        "fpdf2": fpdf.FPDF_VERSION,
+        "fonttools": fontTools.version,
+        "fonts": letters,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }
 
 
 def check_words() -> None:

@@ -38,6 +38,8 @@ def test_a_review_in_a_script(volume: Made, tmp_path: Path) -> None:
     assert (made.json["summary"]["refused_unlocks"], made.json["summary"]["problems"]) == (1, {})
     assert (made.json["reviewer"], made.json["findings"]) == ("Dr. Weber", ["one wrong passphrase", "b"])
     document = open_document(out.read_bytes(), "review")
+    checked = run("evidence", "--check", out)
+    assert (checked.code, "Dr. Weber" in checked.out, "one wrong passphrase" in checked.out) == (0, True, True)
     assert document.body == {name: made.json[name] for name in ("reviewer", "findings", "log", "summary")}
     assert out.stat().st_mode & 0o777 == 0o600
     assert "letters" not in out.read_text()

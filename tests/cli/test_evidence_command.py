@@ -206,6 +206,15 @@ def test_a_config_that_cannot_be_read(volume: Made) -> None:
     assert one["vouched"] == "remembered"
 
 
+def test_a_volume_that_is_named_twice(volume: Made, tmp_path: Path) -> None:
+    """It is one; a copy at another place is another."""
+    (tmp_path / "link").symlink_to(volume.path)
+    body = body_of(run("evidence", volume.path, tmp_path / "link", *fast(volume), *MADE))
+    assert body["verdict"].startswith("1 volume is encrypted")
+    shutil.copytree(volume.path, tmp_path / "copy", symlinks=True)
+    assert len(body_of(run("evidence", volume.path, tmp_path / "copy", *fast(volume), *MADE))["volumes"]) == 2
+
+
 def test_how_it_was_seen_before(volume: Made) -> None:
     """That this command opened it to look is not what a pack tells of it."""
     assert body_of(run("evidence", volume.path, *fast(volume), *MADE))["volumes"][0]["last_seen"] is None
@@ -319,9 +328,12 @@ def test_pages_that_somebody_made_anew(pdf: bytes, tmp_path: Path) -> None:
     assert "The document inside is as it was signed" in done.out
     told = run("evidence", "--check", file, *MADE)
     assert (told.code, told.json["genuine"], told.json["pages"]) == (ExitCode.FINDINGS, False, "different")
-    assert run("evidence", "--check", file, "--pdf", anew).code == 0
+    made = run("evidence", "--check", file, "--pdf", anew)
+    assert (made.code, "NOT those of the document" in made.out) == (0, True)
     assert anew.read_bytes() == pdf
     assert run("evidence", "--check", file, "--pdf", anew).code == ExitCode.NOT_EMPTY
+    told = run("evidence", "--check", file, "--pdf", tmp_path / "again.pdf", *MADE)
+    assert (told.code, told.json["genuine"], told.json["pages"]) == (0, False, "different")
 
 
 def test_pages_that_another_version_made(signed: bytes, tmp_path: Path) -> None:
@@ -336,6 +348,7 @@ def test_pages_that_another_version_made(signed: bytes, tmp_path: Path) -> None:
     done = run("evidence", "--check", file)
     assert (done.code, done.out.startswith("Genuine inside:")) == (ExitCode.FAILURE, True)
     assert "NOT PROVED" in done.out
+    assert "make them anew with --pdf FILE" in done.out
     told = run("evidence", "--check", file, *MADE).json
     assert (told["genuine"], told["pages"]) == (True, "unknown")
     assert run("evidence", "--check", file, "--pdf", tmp_path / "anew.pdf").code == 0

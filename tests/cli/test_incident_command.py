@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import time
 from datetime import date, datetime, timedelta
@@ -348,7 +349,7 @@ RECEIVER = ("--to", "Clinic Nord", "--by", "Dr. Weber", "--new-passphrase-file",
     "command",
     [
         ("evidence", "VOLUME", "--recovery-file", "KEY", "--json", "-"),
-        ("evidence", "VOLUME", "VOLUME", "--recovery-file", "KEY", "--json", "-"),
+        ("evidence", "VOLUME", "COPY", "--recovery-file", "KEY", "--json", "-"),
         ("handover", "VOLUME", "OUT", "--receipt", "RECEIPT", "--recovery-file", "KEY", *RECEIVER),
         ("destroy", "VOLUME", "--confirm", "volume", "--recovery-file", "KEY"),
         ("status", "VOLUME", "--recovery-file", "KEY"),
@@ -368,7 +369,9 @@ def test_every_command_ends(volume: Made, tmp_path: Path, command: tuple[str, ..
     new.write_text("quite other words than those\n")
     new.chmod(0o600)
     places = {"VOLUME": volume.path, "KEY": volume.recovery_file, "NEW": new}
-    places |= {"OUT": tmp_path / "out", "RECEIPT": tmp_path / "receipt"}
+    places |= {"OUT": tmp_path / "out", "RECEIPT": tmp_path / "receipt", "COPY": tmp_path / "copy"}
+    if "COPY" in command:
+        shutil.copytree(volume.path, places["COPY"], symlinks=True)
     volume_id = read_config(os.fsencode(volume.path)).volume_id
     run(*(places.get(word, word) for word in command))
     found = openings(volume_id)

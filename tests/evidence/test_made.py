@@ -61,4 +61,4 @@ def test_what_is_no_zone(steps: object) -> None:
 
 def test_what_makes_pages() -> None:
     """All that their bytes depend on."""
-    assert set(made.made_with()) == {"cloakfs", "fpdf2", "fonttools", "zlib"}
+    assert set(made.made_with()) == {"cloakfs", "fpdf2", "fonttools", "fonts", "zlib"}

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import pypdfium2
 import pytest
+from pymupdf_fonts import NotoSans_Regular  # type: ignore[import-untyped]
 
 from encfs.checks import Light
+from encfs.sheets import fonts
 from encfs.sheets.report import Block, Facts, Form, Heading, NewPage, Paragraph, Report, Table, render
 
 # Points: US Letter is so high, and prints from a quarter of an inch on.
@@ -148,3 +150,12 @@ def test_without_the_packages(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "fpdf", None)
     with pytest.raises(CloakfsError, match="need fpdf"):
         render(report())
+
+
+def test_other_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter that is drawn in another way tells the fonts apart; nothing else is needed for that."""
+    before = fonts.checksum()
+    assert fonts.checksum() == before
+    regular = NotoSans_Regular.fontbuffer
+    monkeypatch.setattr(NotoSans_Regular, "fontbuffer", regular[:-1] + bytes([regular[-1] ^ 1]))
+    assert fonts.checksum() != before
