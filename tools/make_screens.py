@@ -76,8 +76,8 @@ _EXAMPLES: Final = (
     (r"[\d.]+ (ms|seconds?|s)\b", r"1 \1"),
     (r"[\d.]+ [MGT]iB of [\d.]+ [MGT]iB", "75 GiB of 250 GiB"),
 )
-_SEALED_NAME: Final = re.compile(r"\b(?=\S*[A-Z])[A-Za-z0-9_-]{32,}")
-_SEALED_EXAMPLES: Final = ("JrX0cVtY4ZqS1hK8dW3nUeP7mLbA9fGx2oTiR5vC6sQ", "uB7yE2kN9wDzH4pM1jF6tXaV8cR3gLqS0oIe5ZhTnKs")
+_SEALED_NAME: Final = re.compile(r"(?<![A-Za-z0-9_-])(?=\S*[A-Z])[A-Za-z0-9_-]{32,}")
+SEALED_EXAMPLES: Final = ("JrX0cVtY4ZqS1hK8dW3nUeP7mLbA9fGx2oTiR5vC6sQ", "uB7yE2kN9wDzH4pM1jF6tXaV8cR3gLqS0oIe5ZhTnKs")
 
 
 def transcript(name: str) -> list[tuple[str, str, str]]:
@@ -92,13 +92,14 @@ def transcript(name: str) -> list[tuple[str, str, str]]:
         steps = walkthrough.walk(script, Path(scratch))
     if any(step.wrong for step in steps):
         raise SystemExit(f"make-screens: {name} does not go as it should:\n{walkthrough.transcript(steps)}")
-    return [(step.who, step.text, _typical(step.seen)) for step in steps if step.line > shown_from]
+    return [(step.who, step.text, typical(step.seen)) for step in steps if step.line > shown_from]
 
 
-def _typical(seen: str) -> str:
+def typical(seen: str) -> str:
+    """What was printed, with examples in place of what is another each time."""
     for pattern, example in _EXAMPLES:
         seen = re.sub(pattern, example, seen)
-    names = iter(_SEALED_EXAMPLES)
+    names = iter(SEALED_EXAMPLES)
     return _SEALED_NAME.sub(lambda found: next(names, found[0]), seen)
 
 

@@ -27,3 +27,10 @@ def test_every_picture_has_a_script_and_a_page():
     assert {path.stem for path in make_screens.IMAGES.glob("*.svg")} == {*NAMES, *drawn_by_hand}
     pages = "".join(path.read_text(encoding="utf-8") for path in (make_screens.TOP / "docs").glob("*.md"))
     assert set(re.findall(r"\]\(images/([\w-]+)\.svg\)", pages)) == {*NAMES, *drawn_by_hand}
+
+
+@pytest.mark.parametrize("first", ["J", "-", "_", "--"])
+def test_a_name_of_the_backing_store(first):
+    """Whatever letter a random name begins with, another one stands in the picture."""
+    name = first + "Rx0cVtY4ZqS1hK8dW3nUeP7mLbA9fGx2oTiR5vC6sQ"
+    assert make_screens.typical(f"below: {name}]") == f"below: {make_screens.SEALED_EXAMPLES[0]}]"
