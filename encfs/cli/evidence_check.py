@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from encfs.backup import drills
+from encfs.backup.drill_record import parse
 from encfs.cli import output, secret_files
 from encfs.core.documents import Document
 from encfs.errors import AuthenticationError, ExitCode, FormatError, UsageError
-from encfs.evidence import certificate, checking, incident, pack, receipt
+from encfs.evidence import certificate, checking, drill_document, incident, pack, receipt
 from encfs.evidence.checking import FILE_MAX, Genuine, Pages
 
 _FINGERPRINT: Final = re.compile(r"(?:[0-9a-f]{4}-){7}[0-9a-f]{4}")
@@ -23,6 +25,7 @@ _KINDS: Final = {
     incident.KIND: "record of an incident",
     certificate.KIND: "certificate of destruction",
     receipt.KIND: "receipt of a handover",
+    drills.KIND: "record of a trial of a backup",
     "review": "review of an audit log",
     "register": "entry of a register",
     "heartbeat": "heartbeat of a volume",
@@ -156,11 +159,13 @@ def _claims(document: Document) -> list[tuple[str, str]]:
                 return [("says", output.printable(str(body["record"]["headline"])))]
             case certificate.KIND:
                 return [("says", f"the keys of volume {output.printable(str(body['volume']['id']))} were destroyed")]
+            case drills.KIND:
+                return [("says", output.printable(drill_document.verdict(parse(body["record"]))))]
             case receipt.KIND:
                 return [("says", "a complete copy was made and read back; hold it against the copy: handover --check")]
             case "review":
                 return [("reviewed by", output.printable(str(body["reviewer"]))), *_reviewed(body)]
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, FormatError):
         pass  # Of another version: its signature counts all the same.
     return []
 

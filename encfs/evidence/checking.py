@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from encfs.backup import drills
 from encfs.core.documents import Document, open_document
 from encfs.errors import CloakfsError, FormatError
-from encfs.evidence import certificate, certificate_report, incident, incident_pages, made, pack, pack_pages, receipt
+from encfs.evidence import (
+    certificate,
+    certificate_report,
+    drill_document,
+    incident,
+    incident_pages,
+    made,
+    pack,
+    pack_pages,
+    receipt,
+)
 from encfs.format import limits
 from encfs.sheets.report import render
 from encfs.wording import YEAR_10000
@@ -129,4 +140,5 @@ _MAKERS: Final[Mapping[str, Callable[[Document, bytes], bytes]]] = {
     incident.KIND: _of_incident,
     certificate.KIND: lambda _, signed: certificate_report.pdf(signed),
     receipt.KIND: lambda _, signed: receipt.pdf(signed),
+    drills.KIND: lambda _, signed: drill_document.pdf(signed),
 }
