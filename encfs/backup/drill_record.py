@@ -7,7 +7,7 @@ It has no name of a file, and no content.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -199,10 +199,10 @@ _TEXTS: Final = (
 )
 
 
-def _part(kind: type[_D], taken: Fields) -> _D:
+def _part(kind: Callable[..., _D], taken: Fields) -> _D:
     """One of the dataclasses above, each field with its type. Raises: FormatError."""
     take = {"int": taken.integer, "str": taken.text, "bool": taken.boolean, "int | None": taken.integer_or_null}
-    made = kind(**{one.name: take[str(one.type)](one.name) for one in fields(kind)})
+    made = kind(**{one.name: take[str(one.type)](one.name) for one in fields(kind)})  # type: ignore[arg-type]  # each is a dataclass
     taken.finish()
     return made
 

@@ -96,9 +96,8 @@ def verdict(record: Record) -> str:
         case DrillOutcome.PASSED if record.method.full:
             return f"All of this backup was restored, and is what was taken: {files}."
         case DrillOutcome.PASSED:
-            return (
-                f"A sample of this backup was restored, and is what was taken: {files} of {record.method.population:,}."
-            )
+            of = f"{record.method.population:,}"
+            return f"A sample of this backup was restored, and is what was taken: {files} of {of}."
         case DrillOutcome.FAILED:
             return f"This backup is NOT as it was taken: {wrong(record)}."
         case _:
