@@ -68,12 +68,14 @@ class Manifest:
         items: all of it, in order of paths.
         signer: who signed; None for one that was just made.
         digest: SHA-256 of its bytes, hexadecimal; empty for one that was just made.
+        host: the name of the computer that made it; empty for one that was just made.
     """
 
     head: RunHead
     items: tuple[Item, ...] = field(repr=False)
     signer: PublicKey | None = None
     digest: str = ""
+    host: str = ""
 
     @cached_property
     def by_path(self) -> Mapping[bytes, Item]:
@@ -130,7 +132,7 @@ def open_manifest(data: bytes) -> Manifest:
     found = tuple(parse_items(_tracked(_lines(rest, size), running)))
     if running.digest().hex() != digest or len(found) != items:
         raise AuthenticationError("the lines of a backup's manifest are not those that were signed")
-    return Manifest(head, found, document.signer, CLOAKFS_1.digest(data).hex())
+    return Manifest(head, found, document.signer, CLOAKFS_1.digest(data).hex(), document.host)
 
 
 def _split(data: bytes) -> tuple[RunHead, Document, Fields, bytes]:
