@@ -70,7 +70,7 @@ class Item:
     links: int = 0
     target: bytes = field(default=b"", repr=False)
     device: int = 0
-    attributes: Mapping[str, bytes] = field(default=_NONE, repr=False)
+    attributes: Mapping[str, bytes] = field(default_factory=lambda: _NONE, repr=False)
     taken: Taken = Taken.WHOLE
 
     def __post_init__(self) -> None:
