@@ -181,7 +181,7 @@ def parse(value: Mapping[str, Any]) -> Record:
             method=_part(Method, taken.object("method")),
             found=_part(FoundIn, taken.object("found")),
             took=_part(Took, taken.object("took")),
-            **{name: taken.text(name) for name in _TEXTS},  # type: ignore[arg-type]
+            **{name: taken.text(name) for name in _TEXTS},
             other_host=taken.boolean("other_host"),
             format=taken.integer("format"),
         )

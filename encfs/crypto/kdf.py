@@ -106,7 +106,7 @@ def argon2id(secret: bytes, *, salt: bytes, memory_kib: int, passes: int, lanes:
     Raises:
         MemoryShortError: so much memory is not free here.
     """
-    available = _available_kib()
+    available = available_kib()
     if available is not None and memory_kib > available * _MEMORY_SHARE:
         raise _memory_short(memory_kib, available)
     try:
@@ -121,7 +121,7 @@ def argon2id(secret: bytes, *, salt: bytes, memory_kib: int, passes: int, lanes:
         raise _memory_short(memory_kib, available) from exc
 
 
-def _available_kib() -> int | None:
+def available_kib() -> int | None:
     """MemAvailable, or None where the kernel does not say."""
     try:
         with open("/proc/meminfo", "rb") as lines:

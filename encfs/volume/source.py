@@ -6,10 +6,13 @@ goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from errno import ENOENT
 from typing import Protocol
 
+from encfs.units import LowerName
 from encfs.volume.paths import Entry
 from encfs.volume.volume import Volume
 
@@ -52,3 +55,25 @@ class VolumeSource:
 
     def read(self, path: bytes) -> Iterator[bytes]:
         return self._volume.read_file(path)
+
+    def attributes(self, path: bytes) -> Mapping[str, bytes]:
+        """Extended attributes of a file or directory, by name. Raises: OSError, DataError."""
+        found = self._volume.attributes.get_all(self._volume.resolve(path, follow=False))
+        return {name.decode("utf-8", "surrogateescape"): value for name, value in found.items()}
+
+    def plain_path(self, sealed: bytes) -> bytes:
+        """The plain path of a path of lower names, both from the top.
+
+        Raises:
+            OSError: ENOENT. DataError: a name on the way is damaged.
+        """
+        tree, names = self._volume.tree, []
+        node = tree.root
+        for part in sealed.split(b"/"):
+            name = tree.read_name(node, LowerName(part))
+            found = tree.lookup(node, name)
+            if found is None:
+                raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
+            node, _ = found
+            names.append(name)
+        return b"/".join(names)

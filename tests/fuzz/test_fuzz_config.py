@@ -62,7 +62,7 @@ class Work:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
         monkeypatch.setattr(crypto_kdf, "hash_secret_raw", self._hash)
-        monkeypatch.setattr(crypto_kdf, "_available_kib", lambda: None)
+        monkeypatch.setattr(crypto_kdf, "available_kib", lambda: None)
 
     def _hash(
         self, secret: bytes, salt: bytes, passes: int, memory_kib: int, lanes: int, size: int, *_: object, version: int

@@ -95,7 +95,7 @@ def test_the_library_is_rfc_9106(vectors):
 
 def test_memory_is_checked_first(monkeypatch):
     """Section 4: a derivation that needs more than three quarters of the free memory is refused, with figures."""
-    monkeypatch.setattr(kdf, "_available_kib", lambda: 200_000)
+    monkeypatch.setattr(kdf, "available_kib", lambda: 200_000)
     monkeypatch.setattr(kdf, "hash_secret_raw", lambda *_, **__: pytest.fail("it was started"))
     with pytest.raises(MemoryShortError, match=r"146 MiB.*195 MiB") as caught:
         kdf.argon2id(b"x", salt=bytes(16), memory_kib=150_001, passes=3, lanes=1)
@@ -114,7 +114,7 @@ def test_memory_that_is_not_there(monkeypatch, error, available):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(kdf, "_available_kib", lambda: available)
+    monkeypatch.setattr(kdf, "available_kib", lambda: available)
     monkeypatch.setattr(kdf, "hash_secret_raw", fail)
     with pytest.raises(MemoryShortError, match="64 MiB"):
         kdf.argon2id(b"x", salt=bytes(16), memory_kib=65536, passes=3, lanes=1)
@@ -128,7 +128,7 @@ def test_other_refusals_are_our_own_fault():
 
 def test_free_memory_is_read():
     """Section 4: the kernel says how much memory is available."""
-    available = kdf._available_kib()
+    available = kdf.available_kib()
     assert available is not None
     assert available > 1024
 
