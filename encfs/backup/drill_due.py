@@ -154,9 +154,8 @@ def _check(one: Due) -> Checked:
     command = f"cloakfs backup drill {shlex.quote(printable(one.plan.volume))}{full}"
     if one.failed is not None:
         day, wrong = human_date(one.failed.record.took.ended), one.failed.record.found.wrong
-        found = f"the trial of {_named(one.plan)} on {day} failed" + (
-            f": {plural(wrong, 'thing')} wrong" if wrong else ""
-        )
+        told = f": {plural(wrong, 'thing is', 'things are')} not as it was taken" if wrong else ""
+        found = f"the trial of {_named(one.plan)} on {day} failed{told}"
         remedy = f"find out why (cloakfs backup verify), make another backup, then: {command}"
         return Checked(code="drill-failed", title="restore, tried", light=Light.RED, found=found, remedy=remedy)
     what = "a sample" if one.what is What.SAMPLE else "all"
