@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import click
 
+from encfs.backup import drill_due
 from encfs.checks import Checked, Light, worst
 from encfs.cli import (
     auditing,
@@ -82,8 +83,8 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
 
     The exit status is 0 where all is well, 1 (amber) where a rule of the policy of a volume is soon due or cannot be
     told, 2 (red) where one is broken. A volume without a policy is always 0. Without an argument the registers of this
-    computer count too: a medium that is overdue, an exception that nobody has looked at again, and an incident whose
-    date is past are red.
+    computer count too: a medium that is overdue, an exception that nobody has looked at again, an incident whose date
+    is past, and a backup that was not restored for a trial in time or failed that are red.
     """
     found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
     described = [_describe(target, secret, quick=quick) for target in found]
@@ -91,7 +92,7 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     known = {volume["volume"] for volume in volumes}
     locked = [] if targets_ else [lock for lock in last_locks.by_themselves() if lock["volume"] not in known]
     swap = swaps()
-    registered = [] if targets_ else [*health.checks(time.time()), *incident_view.waiting()]
+    registered = [] if targets_ else [*health.checks(time.time()), *incident_view.waiting(), *drill_due.checks()]
     # The numbers are those of other failures too: either way somebody has to look.
     lights = [standing.judgement.light for _, standing in described if standing is not None]
     status = ExitCode(max([*lights, worst(registered)]))

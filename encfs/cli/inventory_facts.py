@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from encfs import __version__
 from encfs.audit import clock
+from encfs.backup import drills
+from encfs.backup import plans as backups
+from encfs.backup.drill_due import of_plan
+from encfs.backup.drill_record import DrillOutcome
 from encfs.checks import Checked, Light
 from encfs.cli import doctor_facts, output, policy_view, targets
 from encfs.doctor.host_checks import host_checks
@@ -19,7 +24,7 @@ from encfs.doctor.host_facts import look_at_host
 from encfs.errors import CloakfsError
 from encfs.evidence import inventory
 from encfs.evidence.facts import collect
-from encfs.evidence.inventory import Inventory, Line, State
+from encfs.evidence.inventory import Backup, Inventory, Line, State
 from encfs.format.policy import NO_POLICY
 from encfs.memory.swap import protection
 from encfs.registers import exceptions, media, scans, volumes
@@ -57,7 +62,7 @@ def everything() -> Inventory:
         made_at=now,
         version=__version__,
         checks=_checks(),
-        volumes=_lines(host, form, now),
+        volumes=list(_backed_up(_lines(host, form, now), now)),
         media=media.media(),
         shares=[spec for spec in shares if spec is not None],
         exceptions=[one for one in exceptions.exceptions() if one.withdrawn is None],
@@ -71,6 +76,22 @@ def _checks() -> list[Checked]:
         inventory.disk_check(protection(b"/")),
         *(check for check in host_checks(facts) if check.code in _OF_THE_HOST),
     ]
+
+
+def _backed_up(lines: list[Line], now: int) -> Iterator[Line]:
+    """Each with its last backup, and the last trial of one that passed."""
+    plans, tried = backups.plans(), drills.drills()
+    for line in lines:
+        mine = [plan for plan in plans if plan.volume_id == line.facts.volume_id]
+        runs = [run.ended for plan in mine if (run := plan.last_good())]
+        passed = [
+            one.record.took.began
+            for plan in mine
+            for one in of_plan(tried, plan, now)
+            if one.record.outcome is DrillOutcome.PASSED
+        ]
+        backup = Backup(last=max(runs, default=None), drill=max(passed, default=None)) if mine else None
+        yield replace(line, backup=backup)
 
 
 def _lines(host: str, form: str, now: int) -> list[Line]:

@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "destroy": "Destroy the keys of a volume for good, with a certificate.",
     "handover": "Make a verified copy of a volume for somebody else, with a receipt.",
     "incident": "A stick or a computer is lost: what can be shown, and who has to be told.",
+    "backup": "Back volumes up, and try whether they can be restored.",
     "audit": "Show and prove what was done with volumes on this computer.",
     "media": "Keep a register of sticks and disks: who has which, and which is lost.",
     "evidence": "Make a signed pack of what can be shown of volumes; check one on any computer.",

@@ -70,13 +70,21 @@ def check(data: bytes) -> Genuine:
         FormatError: it is none, or was changed. AuthenticationError: it was changed.
         NewerFormatError: a later version wrote it.
     """
+    signed = document_in(data)
+    document = open_document(signed)
+    pages = _pages(document, signed, data) if data.startswith(_PDF) else Pages.NONE
+    return Genuine(document, pages, signed)
+
+
+def document_in(data: bytes) -> bytes:
+    """The bytes of a document: ``data`` itself, or what is inside of a PDF; nothing of it is proved yet.
+
+    Raises:
+        FormatError: there is none.
+    """
     if len(data) > FILE_MAX:
         raise FormatError("the file is longer than any document of cloakfs")
-    if not data.startswith(_PDF):
-        return Genuine(open_document(data), Pages.NONE, data)
-    signed = _inside(data)
-    document = open_document(signed)
-    return Genuine(document, _pages(document, signed, data), signed)
+    return _inside(data) if data.startswith(_PDF) else data
 
 
 def pages_of(document: Document, signed: bytes) -> bytes:

@@ -5,9 +5,16 @@ Owns: encryption and who vouches for it, idle locks, backups, how the audit log 
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from encfs.backup import drills
+from encfs.backup import plans as backups
+from encfs.backup.drill_due import of_plan
+from encfs.backup.drill_record import DrillOutcome
+from encfs.backup.drills import Drill
+from encfs.backup.plans import Plan
 from encfs.checks import Checked, Light
 from encfs.evidence.facts import ConfigFacts, VolumeFacts, Vouched
 from encfs.evidence.log_facts import LogFacts
@@ -82,19 +89,41 @@ def _backup(backups: Sequence[Entry]) -> Checked:
 
 
 def _drill(entries: Mapping[str, Sequence[Entry]]) -> Iterator[Checked]:
-    """Where no backup is known the check of backups says it all."""
-    drills, backups = entries.get("drills", ()), entries.get("backups", ())
-    if drills:
-        found = f"the last trial that cloakfs knows of: {human_date(drills[-1].at)}"
-        yield Checked(code="drill", title="restore, tried", light=Light.GREEN, found=found)
-    elif backups:
-        yield Checked(
-            code="drill",
-            title="restore, tried",
-            light=Light.AMBER,
-            found="no trial of a backup is known to cloakfs",
-            remedy="restore one to another place, look at it, and keep a note of that with this pack",
-        )
+    """Where no backup is known the check of backups says it all; what is overdue is a check of the computer."""
+    known, plans = drills.replay(entries.get("drills", ())), backups.replay(entries.get("backups", ()))
+    for plan in plans:
+        passed = [one for one in of_plan(known, plan, math.inf) if one.record.outcome is DrillOutcome.PASSED]
+        if passed:
+            yield _passed(plan, passed)
+        else:
+            yield Checked(
+                code="drill",
+                title="restore, tried",
+                light=Light.AMBER,
+                found=f"{_named(plan)} was never restored for a trial, as far as cloakfs knows",
+                remedy=f"cloakfs backup drill {shlex.quote(printable(plan.volume))}",
+            )
+
+
+def _passed(plan: Plan, passed: Sequence[Drill]) -> Checked:
+    last = passed[-1]
+    full = [one for one in passed if one.record.method.full]
+    found = f"{_named(plan)} was restored for a trial on {human_date(last.record.took.began)}"
+    found += f", all of it on {human_date(full[-1].record.took.began)}" if full else ", a sample of it"
+    if last.certified is not None:
+        found += f"; certified by {printable(last.certified.by)}"
+        return Checked(code="drill", title="restore, tried", light=Light.GREEN, found=found)
+    return Checked(
+        code="drill",
+        title="restore, tried",
+        light=Light.AMBER,
+        found=f"{found}; no second person has certified that",
+        remedy=f"cloakfs backup certify {last.record.id} --by NAME",
+    )
+
+
+def _named(plan: Plan) -> str:
+    return f"the backup of {printable(plan.volume)} to {printable(plan.target)}"
 
 
 def _of_log(log: LogFacts) -> Iterator[Checked]:
