@@ -134,7 +134,7 @@ class Trial:
             why = f"it cannot be opened: {exc}"
         # What did not even open is told as that; what opened and is not what was taken, as that.
         self._mismatches |= self._damaged - self._tag_failures - self._missing
-        if self._missing:
+        if self._missing or self._mismatches:
             self._engine.runs()  # Raises where it is not files that are gone, but the target.
         return self._came(Method(full=full, seed=wish.seed, population=len(files), picked=len(picked)), why)
 
