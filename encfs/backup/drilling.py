@@ -134,8 +134,8 @@ class Trial:
             why = f"it cannot be opened: {exc}"
         # What did not even open is told as that; what opened and is not what was taken, as that.
         self._mismatches |= self._damaged - self._tag_failures - self._missing
-        if self._missing or self._mismatches:
-            self._engine.runs()  # Raises where it is not files that are gone, but the target.
+        if self._missing or self._tag_failures or self._mismatches:
+            self._engine.runs()  # Raises where it is not files that are bad, but the target that is gone.
         return self._came(Method(full=full, seed=wish.seed, population=len(files), picked=len(picked)), why)
 
     def _read_back(self, run: str, only: Sequence[Item] | None) -> frozenset[bytes]:
