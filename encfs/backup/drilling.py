@@ -206,6 +206,8 @@ class Trial:
         for item in self._manifest.items:
             if item.kind is ItemKind.FILE or item.taken is Taken.MISSING or not (full or item.path in above):
                 continue
+            if not item.path:
+                continue  # The top is what the backup is shown at, which has a mode and a time of its own.
             try:
                 with _reading():
                     entry = source.stat(item.path)
@@ -218,8 +220,7 @@ class Trial:
     def _compare_metadata(self, source: Source, item: Item, path: bytes, entry: Entry) -> None:
         with _reading():
             same = (entry.mode, entry.uid, entry.gid) == (item.mode, item.uid, item.gid)
-            if path:  # The top is the mount point, or what stands for it.
-                same = same and entry.mtime_ns == item.mtime_ns
+            same = same and entry.mtime_ns == item.mtime_ns
             if item.kind is ItemKind.SYMLINK:
                 same = same and source.read_link(path) == item.target
             elif isinstance(source, AttributeSource) and item.kind in (ItemKind.FILE, ItemKind.DIRECTORY):
