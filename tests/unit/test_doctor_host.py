@@ -263,6 +263,7 @@ def test_every_code_is_explained() -> None:
         *(source / "doctor").glob("*.py"),
         source / "audit" / "health.py",
         *(source / "registers").glob("*.py"),
+        *(source / "backup").glob("*.py"),
         *(source / "cli" / f"{name}.py" for name in of_cli),
     ]
     codes = {
