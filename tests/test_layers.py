@@ -67,6 +67,8 @@ LAYERS: dict[str, Layer] = {
     "outcomes": Layer(ours=frozenset({"errors", "wording"}), stdlib=PURE_STDLIB | {"errno"}, pure=True),
     # Where sockets and logs of this host are: for fuse and cli, which meet there.
     "runtime": Layer(),
+    # The client of the control socket of a mount: for backup and cli.
+    "control": Layer(ours=BASE | {"runtime"}),
     "crypto": Layer(
         ours=BASE,
         foreign=frozenset({"argon2", "cryptography", "rfc3161_client"}),
@@ -90,7 +92,7 @@ LAYERS: dict[str, Layer] = {
     "backup": Layer(
         ours=BASE
         | {"encfs", "runtime", "wording", "crypto", "format", "core", "store", "audit", "registers", "volume", "host"}
-        | {"sheets", "stick"},
+        | {"control", "memory", "sheets", "stick"},
     ),
     # What can be shown of volumes: facts put together, judged, signed and told; the terminal is cli's.
     "evidence": Layer(
@@ -119,7 +121,7 @@ LAYERS: dict[str, Layer] = {
         ours=BASE
         | {"encfs", "runtime", "locking", "wording", "outcomes", "memory", "crypto", "format", "core", "kinds"}
         | {"volume", "host", "audit", "backup", "bench", "doctor", "evidence", "registers", "share", "sheets", "stick"}
-        | {"happenings"},
+        | {"control", "happenings"},
         late=frozenset({"fuse"}),
         foreign=frozenset({"click", "rich", "zxcvbn"}),
         also=frozenset({"importlib"}),  # loads one command's module when that command runs

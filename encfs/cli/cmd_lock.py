@@ -15,7 +15,8 @@ from typing import Final
 
 import click
 
-from encfs.cli import control, options, output, processes, progress, targets
+from encfs import control
+from encfs.cli import options, output, processes, progress, targets
 from encfs.errors import CloakfsError, ExitCode, LowerIOError, MountBusyError, NotMountedError, UsageError
 
 # The daemon has said that all is done; what is left is the end of a process.

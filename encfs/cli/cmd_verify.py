@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 import click
 
-from encfs.cli import auditing, control, findings, mending, options, output, progress, sources, targets, verifications
+from encfs import control
+from encfs.cli import auditing, findings, mending, options, output, progress, sources, targets, verifications
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of, unlock
 from encfs.errors import ExitCode, UsageError

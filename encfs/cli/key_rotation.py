@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import click
 
-from encfs.cli import auditing, control, crashes, key_making, options, output, progress, targets
+from encfs import control
+from encfs.cli import auditing, crashes, key_making, options, output, progress, targets
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of
 from encfs.errors import ExitCode, ReadOnlyError

@@ -13,8 +13,8 @@ from errno import EIO, ENODEV, ENOTCONN, ENXIO, ESTALE
 from types import ModuleType
 from typing import Any, Final
 
-from encfs import runtime
-from encfs.cli import break_glass, control, last_locks, mounts, output, presences, seeing, swapping, targets
+from encfs import control, runtime
+from encfs.cli import break_glass, last_locks, mounts, output, presences, seeing, swapping, targets
 from encfs.cli.auditing import RecordedLocks, file_log
 from encfs.cli.cmd_lock import lock_mounted
 from encfs.cli.cmd_status import recovery_text

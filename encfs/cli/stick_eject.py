@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import click
 
-from encfs import runtime
-from encfs.cli import cmd_lock, control, doctor_facts, mounts, options, output, processes, progress, seeing, targets
+from encfs import control, runtime
+from encfs.cli import cmd_lock, doctor_facts, mounts, options, output, processes, progress, seeing, targets
 from encfs.cli.mounts import KernelMount
 from encfs.cli.recording import telling
 from encfs.errors import CloakfsError, ExitCode, LowerIOError, MountBusyError, NotMountedError, UsageError

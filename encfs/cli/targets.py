@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from errno import ECONNABORTED, ENOTCONN
 from typing import Final
 
-from encfs import runtime
-from encfs.cli import control, mounts
-from encfs.cli.control import BrokeOffError, NotAnsweringError, SilentError
+from encfs import control, runtime
+from encfs.cli import mounts
 from encfs.cli.output import printable
+from encfs.control import BrokeOffError, NotAnsweringError, SilentError
 from encfs.errors import ConfigError, NotMountedError
 from encfs.format.limits import LOCK_NAME, SESSIONS_NAME
 from encfs.stick import layout

@@ -1,4 +1,4 @@
-"""The control socket of a running mount (docs/control.md): status, lock, verify, checkpoint, rotate.
+"""The control socket of a running mount (docs/control.md): status, lock, verify, checkpoint, rotate, quiesce.
 
 Owns: the protocol on the daemon's side, who may speak it. Must not know: how lines are shown to a user.
 One request per connection; every line is one JSON object; the last has ``"done": true``.
@@ -20,6 +20,7 @@ from encfs import runtime
 from encfs.errors import CloakfsError, ExitCode, MountBusyError, UsageError, VolumeInUseError
 from encfs.format.limits import KEY_SIZE
 from encfs.fuse.errnos import logger
+from encfs.fuse.quiescing import quiesce
 from encfs.fuse.rotating import Rotating
 from encfs.fuse.state import MountState
 from encfs.locking import LockReason
@@ -129,6 +130,8 @@ class ControlServer:
             await self._checkpoint(stream)
         elif verb == "rotate":
             await self._rotate(stream, request)
+        elif verb == "quiesce":
+            await self._quiesce(stream, request)
         elif verb == "lock":
             force = bool(request.get("force"))
             reason = LockReason.PANIC if request.get("all") else LockReason.FORCED if force else LockReason.ASKED
@@ -181,6 +184,15 @@ class ControlServer:
             self._making_checkpoint = False
         assert maker.result is not None
         await _send(stream, {"done": True, "ok": True, "checkpoint": asdict(maker.result)})
+
+    async def _quiesce(self, stream: trio.SocketStream, request: Reply) -> None:
+        durable = request.get("durable", True)
+        if not isinstance(durable, bool):
+            raise UsageError("durable is true or false")
+        done = await quiesce(self._state, durable=durable)
+        writing = [{"inode": one.inode, "path": _text(one.path)} for one in done.writing]
+        answer = {**asdict(done), "session": done.session.hex() if any(done.session) else "", "writing": writing}
+        await _send(stream, {"done": True, "ok": True, "quiesced": answer})
 
     async def _rotate(self, stream: trio.SocketStream, request: Reply) -> None:
         """Begin an epoch if its keys are given, and tell how the rotation goes on. It does without listeners too."""

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from encfs.cli import control, stick_enforce, targets
+from encfs import control
+from encfs.cli import stick_enforce, targets
 from encfs.core.sources import KnownSecret
 from encfs.errors import ExitCode
 from encfs.format.epochs import RotationReason

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from encfs.cli import control
+from encfs import control
 from encfs.core.sources import KnownSecret
 from encfs.errors import ExitCode
 from encfs.format.slots import SlotKind

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from encfs.cli import control
+from encfs import control
 from encfs.errors import ExitCode, MediumGoneError
 from encfs.registers import heartbeat
 from tests.media.conftest import Maker

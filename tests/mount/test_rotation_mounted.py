@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from encfs.cli import control, targets
+from encfs import control
+from encfs.cli import targets
 from encfs.core.sources import KnownSecret
 from encfs.errors import UsageError
 from encfs.format.epochs import RotationReason

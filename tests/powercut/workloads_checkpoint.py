@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from encfs.cli import control, targets
+from encfs import control
+from encfs.cli import targets
 from encfs.format.limits import CHECKPOINTS_KEPT
 from encfs.volume import Volume
 from encfs.volume.checkpoint import checkpoint_names

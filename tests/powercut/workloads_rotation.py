@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from encfs.cli import control, targets
+from encfs import control
+from encfs.cli import targets
 from encfs.core.sources import KnownSecret
 from encfs.format.epochs import RotationReason
 from encfs.format.slots import SlotKind

@@ -1,0 +1,143 @@
+"""Bringing everything that programs wrote through a mount onto its lower files (docs/control.md, ``quiesce``).
+
+Owns: the three steps of it: the kernel's cache, what the kernel is just sending, what the daemon still owes the lower
+files. Must not know: what is backed up, how often. FORMAT.md section 18.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import pwd
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from encfs import control, runtime
+from encfs.errors import BackupError
+from encfs.units import VolumeId
+
+# A file that is renamed between two looks is looked for again; so often, and then somebody does nothing else.
+_ROUNDS: Final = 50
+# The daemon answers at once, or when the disk has taken what it owes.
+_PATIENCE: Final = 600.0
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# By that path there is another file now, or none.
+_MOVED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EISDIR})
+# Whoever may not read a file here may not read its lower file either: it is not in a backup of this user.
+_NOT_OURS: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+def flusher(volume_id: VolumeId, mountpoint: bytes) -> Callable[[], None]:
+    """What brings a mounted volume's lower files up to date; to be called as often as it is needed.
+
+    When it returns, each lower file holds all that was written before the call, in its final state, and is on the
+    medium. Programs go on writing. It counts as no use of the mount.
+
+    Args:
+        volume_id: of the volume.
+        mountpoint: where it is mounted, absolute.
+
+    Returns:
+        The call. It raises:
+            BackupError: the volume was locked, its daemon is gone or silent, or it may not be asked.
+            CloakfsError: the daemon refuses, as where the medium is full or gone.
+            OSError: what the kernel says; then something written may be lost, as with an fsync that fails.
+    """
+    return lambda: _flush(volume_id, mountpoint)
+
+
+def _flush(volume_id: VolumeId, mountpoint: bytes) -> None:
+    sync_mount(mountpoint)
+    socket = _socket(volume_id, mountpoint)
+    first = _writing(_ask(socket, durable=False))
+    waiting, now = set(first), first
+    for _ in range(_ROUNDS):
+        waiting = {inode for inode in waiting & set(now) if not _wait_for_writes(mountpoint, inode, now[inode])}
+        if not waiting:
+            break
+        now = _writing(_ask(socket, durable=False))
+    else:
+        raise BackupError(
+            "a file in the volume is renamed all the time: it cannot be flushed",
+            hint="Find the program that does it, end it, and run the backup again.",
+        )
+    _ask(socket, durable=True)
+
+
+def sync_mount(mountpoint: bytes) -> None:
+    """Make the kernel send what it keeps of a mounted volume. Raises: BackupError: it is not mounted there."""
+    try:
+        if not os.path.ismount(mountpoint):
+            raise _locked()
+        fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise _locked() from exc
+        if exc.errno in _NOT_OURS:
+            raise BackupError(
+                "the mount of the volume does not let this user in",
+                hint="Run the backup as the user who mounted the volume, or mount it with --allow-other.",
+            ) from exc
+        raise
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+    finally:
+        os.close(fd)
+
+
+def _wait_for_writes(mountpoint: bytes, inode: int, path: bytes) -> bool:
+    """Let the kernel end all writes to a file: closing it does that, in FUSE, whoever wrote. False: it is not there."""
+    try:
+        fd = os.open(os.path.join(mountpoint, path), _READ)
+    except OSError as exc:
+        if exc.errno in _NOT_OURS:
+            return True
+        if exc.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise _locked() from exc
+        if exc.errno in _MOVED:
+            return False
+        raise OSError(exc.errno, exc.strerror) from exc  # Without the path, which is a plain name.
+    try:
+        info = os.fstat(fd)
+        return info.st_ino == inode and stat.S_ISREG(info.st_mode)
+    finally:
+        os.close(fd)
+
+
+def _socket(volume_id: VolumeId, mountpoint: bytes) -> Path:
+    """The control socket; root finds that of the user whose volume it is, too."""
+    socket = runtime.socket_path(volume_id)
+    if not socket.exists() and os.geteuid() == 0:
+        with suppress(KeyError):
+            owner = pwd.getpwuid(os.stat(mountpoint).st_uid)
+            return next(iter(runtime.sockets_of_user(volume_id, owner.pw_uid, owner.pw_dir)), socket)
+    return socket
+
+
+def _ask(socket: Path, *, durable: bool) -> dict[str, Any]:
+    try:
+        reply = control.ask(socket, {"verb": "quiesce", "durable": durable}, timeout=_PATIENCE)
+    except (control.NotAnsweringError, control.BrokeOffError) as exc:
+        raise _locked() from exc
+    except control.SilentError as exc:
+        raise BackupError(str(exc), hint=exc.hint) from exc
+    found: dict[str, Any] = reply["quiesced"]
+    return found
+
+
+def _writing(quiesced: dict[str, Any]) -> dict[int, bytes]:
+    """The plain paths of files that are open for writing, by their numbers."""
+    return {int(one["inode"]): str(one["path"]).encode("utf-8", "surrogateescape") for one in quiesced["writing"]}
+
+
+def _locked() -> BackupError:
+    return BackupError(
+        "the volume was locked, or its mount ended, while it was backed up",
+        hint="Nothing is lost: this run does not count, and the next one goes on from here. Run the backup again.",
+    )
