@@ -92,7 +92,7 @@ LAYERS: dict[str, Layer] = {
     "backup": Layer(
         ours=BASE
         | {"encfs", "runtime", "wording", "crypto", "format", "core", "store", "audit", "registers", "volume", "host"}
-        | {"control", "memory", "sheets", "stick"},
+        | {"control", "sheets", "stick"},
     ),
     # What can be shown of volumes: facts put together, judged, signed and told; the terminal is cli's.
     "evidence": Layer(

@@ -11,7 +11,7 @@ import errno
 import os
 import pwd
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -53,13 +53,14 @@ def flusher(volume_id: VolumeId, mountpoint: bytes) -> Callable[[], None]:
 def _flush(volume_id: VolumeId, mountpoint: bytes) -> None:
     sync_mount(mountpoint)
     socket = _socket(volume_id, mountpoint)
-    first = _writing(_ask(socket, durable=False))
-    waiting, now = set(first), first
+    # All paths by which a file was found: one that goes to and fro is at one of two.
+    paths = {inode: {path} for inode, path in _writing(_ask(socket, durable=False)).items()}
     for _ in range(_ROUNDS):
-        waiting = {inode for inode in waiting & set(now) if not _wait_for_writes(mountpoint, inode, now[inode])}
-        if not waiting:
+        paths = {inode: known for inode, known in paths.items() if not _wait_for_writes(mountpoint, inode, known)}
+        if not paths:
             break
         now = _writing(_ask(socket, durable=False))
+        paths = {inode: known | {now[inode]} for inode, known in paths.items() if inode in now}
     else:
         raise BackupError(
             "a file in the volume is renamed all the time: it cannot be flushed",
@@ -91,10 +92,15 @@ def sync_mount(mountpoint: bytes) -> None:
         os.close(fd)
 
 
-def _wait_for_writes(mountpoint: bytes, inode: int, path: bytes) -> bool:
+def _wait_for_writes(mountpoint: bytes, inode: int, paths: Iterable[bytes]) -> bool:
     """Let the kernel end all writes to a file: closing it does that, in FUSE, whoever wrote. False: it is not there."""
+    return any(_open_and_close(os.path.join(mountpoint, path), inode) for path in paths)
+
+
+def _open_and_close(path: bytes, inode: int) -> bool:
+    """Whether the file with this number is there."""
     try:
-        fd = os.open(os.path.join(mountpoint, path), _READ)
+        fd = os.open(path, _READ)
     except OSError as exc:
         if exc.errno in _NOT_OURS:
             return True
@@ -102,7 +108,8 @@ def _wait_for_writes(mountpoint: bytes, inode: int, path: bytes) -> bool:
             raise _locked() from exc
         if exc.errno in _MOVED:
             return False
-        raise OSError(exc.errno, exc.strerror) from exc  # Without the path, which is a plain name.
+        # Not from it: that one has a plain name.
+        raise OSError(exc.errno, exc.strerror) from None
     try:
         info = os.fstat(fd)
         return info.st_ino == inode and stat.S_ISREG(info.st_mode)
