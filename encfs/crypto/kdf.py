@@ -57,6 +57,7 @@ class Label(bytes, Enum):
     AUDIT_ANCHOR = b"cloakfs/1 audit anchor"
     DOCUMENT = b"cloakfs/1 document"
     BACKUP_MANIFEST = b"cloakfs/1 backup manifest"
+    BACKUP_SLOT = b"cloakfs/1 backup slot"
     DRILL = b"cloakfs/1 drill"
 
 
