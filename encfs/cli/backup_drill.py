@@ -118,7 +118,7 @@ cloakfs backup drill --from /media/anna/BACKUP --sheet""",
             volume=volume,
             bare=bare,
             target=target,
-            sheet_key=_sheet_key(secret) if sheet else None,
+            sheet_key=sheet_key(secret) if sheet else None,
             secret=secret,
             people=People(login=targets.user_name(os.getuid()), uid=os.getuid(), name=by),
         )
@@ -136,7 +136,7 @@ def _seed(seed: int | None, *, full: bool) -> int:
     return int.from_bytes(rng.random_bytes(8), "big") if seed is None else seed
 
 
-def _sheet_key(secret: SecretOptions) -> bytes:
+def sheet_key(secret: SecretOptions) -> bytes:
     """What stands on the sheet, typed in, or from a file for scripts.
 
     Raises:

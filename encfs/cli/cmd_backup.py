@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from encfs.cli import backup_certify
+from encfs.cli import backup_certify, backup_key
 
 
 @click.group("backup", context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,5 +18,5 @@ def command() -> None:
     """
 
 
-for _one in (backup_certify.command,):
+for _one in (backup_certify.command, backup_key.command()):
     command.add_command(_one)

@@ -102,6 +102,22 @@ def _show(key: bytes, volume: str) -> None:
     terminal.clear()
 
 
+def show_backup(key: bytes, target: str) -> None:
+    """Show the key of a backup on a screen of its own.
+
+    Raises:
+        EOFError, KeyboardInterrupt: the user ends it; the key has left the screen.
+    """
+    with terminal.private_screen():
+        terminal.tell(
+            f"Key of the BACKUP to {printable(target)}\n\n"
+            "It opens the backup when this computer is lost. Write it on paper, and keep the\n"
+            f"paper apart from the backup.\n\n{_for_paper(key)}\n"
+        )
+        terminal.ask("Press Enter when you have it on paper. The key then leaves the screen. ")
+        terminal.clear()
+
+
 def _for_paper(key: bytes) -> str:
     """Lines of groups with their numbers above, which a message about a mistyped group names."""
     groups = encode_recovery_key(key).split("-")

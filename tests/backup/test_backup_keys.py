@@ -190,7 +190,6 @@ def test_a_key_that_opens_the_volume_is_refused(lower: LowerVolume, name: str) -
     with pytest.raises(UsageError, match="opens the volume itself") as caught:
         keys.refuse_if_it_opens(KEY, os.fsencode(lower.path))
     assert TEXT[:5] not in str(caught.value) + caught.value.hint
-    keys.refuse_if_it_opens(bytes(32), os.fsencode(lower.path))
 
 
 def test_the_recovery_key_of_the_volume_is_refused(lower: LowerVolume) -> None:
