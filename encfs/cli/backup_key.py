@@ -29,8 +29,10 @@ from encfs.cli import (
 from encfs.cli.backup_drill import sheet_key
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of
+from encfs.crypto import rng
 from encfs.errors import ExitCode, UsageError
 from encfs.format.audit_body import Outcome
+from encfs.format.limits import RECOVERY_KEY_SIZE
 from encfs.memory import leftovers
 from encfs.sheets import parts
 from encfs.units import VolumeId
@@ -169,6 +171,26 @@ def _do(plan: Plan, wish: _Wish, fits: Fits | None) -> list[str]:
     ]
 
 
+def new_slot(plan: Plan, secret: SecretOptions) -> bytes:
+    """A new key for copies that open with nothing else, and the slot for it; for whoever sets such a backup up.
+
+    Returns:
+        32 bytes for the sheet. They are kept nowhere (FORMAT.md section 18).
+
+    Raises:
+        UnlockError, ConfigError, UsageError, VolumeInUseError, MemoryShortError, OSError: no slot is made.
+    """
+    key = rng.random_bytes(RECOVERY_KEY_SIZE)
+    _make_slot(plan, key, secret)
+    return key
+
+
+def _make_slot(plan: Plan, key: bytes, secret: SecretOptions) -> None:
+    keys.refuse_if_it_opens(key, os.fsencode(plan.volume))
+    with key_making.opened(plan.volume, secret) as opened:
+        slots.make(plan.id, opened, key)
+
+
 def _refresh(plan: Plan, secret: SecretOptions) -> list[str]:
     if plan.engine is not EngineKind.COPY:
         raise UsageError("the key of this backup does not depend on the volume's", hint="There is nothing to do.")
@@ -182,11 +204,10 @@ def _refresh(plan: Plan, secret: SecretOptions) -> list[str]:
 def _bring(plan: Plan, wish: _Wish, fits: Fits | None) -> list[str]:
     """Raises: UsageError: it is mistyped, opens the volume, or another one is kept. BackupError: it does not fit."""
     key = sheet_key(SecretOptions(recovery=wish.typed_from is None, recovery_file=wish.typed_from))
-    keys.refuse_if_it_opens(key, os.fsencode(plan.volume))
     if plan.engine is EngineKind.COPY:
-        with key_making.opened(plan.volume, wish.secret) as opened:
-            slots.make(plan.id, opened, key)
+        _make_slot(plan, key, wish.secret)
         return ["New copies open with this key. It is not kept here: keep its sheet."]
+    keys.refuse_if_it_opens(key, os.fsencode(plan.volume))
     if fits is not None:
         fits(plan, key)
     keys.keep(plan.id, key)

@@ -14,8 +14,11 @@ import pytest
 
 from encfs.backup import keys, plans, slots
 from encfs.backup.plans import EngineKind, Keep, KeyKind, Place, Plan
+from encfs.cli import backup_key
+from encfs.cli.secrets import SecretOptions
+from encfs.core.config import unlock
 from encfs.core.sources import KnownSecret
-from encfs.errors import ExitCode
+from encfs.errors import BackupError, ExitCode, WrongSecretError
 from encfs.format.recovery_key import decode_recovery_key, encode_recovery_key
 from encfs.format.slots import SlotKind
 from encfs.sheets.sheets import backup_sheet
@@ -199,6 +202,21 @@ def test_the_slot_of_a_sealed_copy(lower: LowerVolume, target: Path, tmp_path: P
     with Volume.unlock(os.fsencode(copy), KnownSecret.of(SlotKind.RECOVERY, KEY), read_only=True) as opened:
         assert read(opened, b"file") == pattern(5000)
     assert told()[-1] == ("done", "refresh")
+
+
+def test_a_new_slot_for_a_backup_that_is_set_up(lower: LowerVolume, target: Path, tmp_path: Path) -> None:
+    """FORMAT.md 18: each has another key, which is kept nowhere; a wrong secret makes none."""
+    plan, secret = planned(lower, target, EngineKind.COPY), SecretOptions(passphrase_file=str(tmp_path / "passphrase"))
+    (tmp_path / "wrong").write_text("no passphrase of this volume")
+    with pytest.raises(WrongSecretError):
+        backup_key.new_slot(plan, SecretOptions(passphrase_file=str(tmp_path / "wrong")))
+    with pytest.raises(BackupError, match="not on this computer"):
+        slots.current(PLAN, os.fsencode(lower.path))
+    key = backup_key.new_slot(plan, secret)
+    assert key != backup_key.new_slot(plan, secret)
+    assert not keys.is_kept(PLAN)
+    with pytest.raises(WrongSecretError):
+        unlock([slots.current(PLAN, os.fsencode(lower.path))], KnownSecret.of(SlotKind.RECOVERY, key))
 
 
 def test_which_backup_and_what(lower: LowerVolume, target: Path, tmp_path: Path) -> None:

@@ -99,10 +99,12 @@ def ask(volume: MountedVolume, request: bytes) -> None:
 
 def test_requests(fuzz: Fuzz, mounted: MountedVolume) -> None:
     """Requests of any form are answered, refused or cut off; the daemon lives (THREAT_MODEL.md section 3, A6)."""
-    verbs = st.sampled_from(["status", "verify", "unknown", "Lock ", ""]) | odd_values()
+    verbs = st.sampled_from(["status", "verify", "quiesce", "unknown", "Lock ", ""]) | odd_values()
     paths = st.sampled_from(["file", "directory", "", "/", "..", "missing"]) | st.sampled_from(ODD_TEXTS)
     wanted = st.none() | paths | st.lists(paths | odd_values(), max_size=3) | odd_values()
-    objects = st.fixed_dictionaries({}, optional={"verb": verbs, "paths": wanted, "force": odd_values()})
+    objects = st.fixed_dictionaries(
+        {}, optional={"verb": verbs, "paths": wanted, "force": odd_values(), "durable": odd_values()}
+    )
     good = st.sampled_from([b'{"verb":"status"}\n', b'{"verb":"verify","paths":["directory"]}\n'])
     lines = objects.filter(lambda one: one.get("verb") != "lock").map(lambda one: json.dumps(one).encode() + b"\n")
     explicit = [
