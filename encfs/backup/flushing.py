@@ -72,6 +72,7 @@ def _flush(volume_id: VolumeId, mountpoint: bytes) -> None:
 def sync_mount(mountpoint: bytes) -> None:
     """Make the kernel send what it keeps of a mounted volume. Raises: BackupError: it is not mounted there."""
     try:
+        os.lstat(mountpoint)  # Says why; the next line would only say no.
         if not os.path.ismount(mountpoint):
             raise _locked()
         fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

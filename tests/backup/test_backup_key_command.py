@@ -168,6 +168,23 @@ def test_a_key_that_is_typed_on_a_new_computer(lower: LowerVolume, target: Path,
     assert told() == [("refused", "import"), ("refused", "import"), ("done", "import")]
 
 
+def test_a_key_that_does_not_fit_is_not_kept(lower: LowerVolume, target: Path, tmp_path: Path) -> None:
+    """What the backup itself does not open with is refused; that is asked before it is kept."""
+    plan, asked = planned(lower, target, EngineKind.RESTIC), []
+    (tmp_path / "typed").write_text(encode_recovery_key(KEY))
+    (tmp_path / "typed").chmod(0o600)
+
+    def fits(one: Plan, key: bytes) -> None:
+        asked.append((one.id, key, keys.is_kept(PLAN)))
+        raise BackupError("another backup")
+
+    arguments = [str(lower.path), "--import", "--backup-key-file", str(tmp_path / "typed")]
+    with pytest.raises(BackupError, match="another backup"):
+        backup_key.command(fits).main(arguments, standalone_mode=False)
+    assert asked == [(plan.id, KEY, False)]
+    assert not keys.is_kept(PLAN)
+
+
 def test_a_key_that_is_typed_by_hand(lower: LowerVolume, target: Path) -> None:
     """What was mistyped is asked for again."""
     planned(lower, target, EngineKind.RESTIC)

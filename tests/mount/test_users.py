@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from encfs.backup.flushing import flusher
+from encfs.errors import BackupError
+from encfs.units import VolumeId
 from tests.mount.conftest import Maker, check_quiet
 from tests.support.linux import Child, error_of, in_child, needs_root, read_direct
 from tests.support.mounting import MountedVolume, cloakfs
@@ -146,6 +149,25 @@ def test_a_header_write_keeps_the_set_id_bits(own: MountedVolume) -> None:
     assert as_owner(work) == "0o106755"
     own.remount()
     assert as_owner(lambda: look(own.path / "g").mode) == "0o106755"
+
+
+def test_a_backup_flushes_a_mount_of_an_ordinary_user(own: MountedVolume) -> None:
+    """FORMAT.md 18: the user who mounted does; root, whom that mount keeps out, is told what to do."""
+    flush = flusher(VolumeId(bytes.fromhex(own.volume_id)), os.fsencode(own.path))
+
+    def work() -> int:
+        os.environ["HOME"] = str(own.base / "home")
+        del os.environ["CLOAKFS_STATE_DIRECTORY"]
+        with (own.path / "open").open("wb", buffering=0) as file:
+            file.write(bytes(range(256)) * 100)
+            flush()
+            inode = os.fstat(file.fileno()).st_ino
+            return next(path.stat().st_size for path in own.lower.rglob("*") if path.stat().st_ino == inode)
+
+    assert as_owner(work) > 25_600
+    with pytest.raises(BackupError, match="does not let this user in") as caught:
+        flush()
+    assert "--allow-other" in caught.value.hint
 
 
 def test_a_users_mount_is_closed_to_others(own: MountedVolume) -> None:
