@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from encfs.backup.manifest import Manifest
 
@@ -33,7 +33,7 @@ class Stored:
 
 
 class Part(Protocol):
-    """A file on its way to the target, which has no name there yet. Every method raises ``OSError``, ``BackupError``."""
+    """A file on its way to the target, without its name yet. Every method raises ``OSError`` and ``BackupError``."""
 
     def write(self, piece: bytes) -> None:
         """More of it, at its end."""
@@ -46,6 +46,16 @@ class Part(Protocol):
     def drop(self) -> None:
         """It is not wanted; nothing of it stays. Also before :meth:`close`, and after a failure."""
         ...
+
+
+class Reader(Protocol):
+    """A file of the target that is open. It may be a copy that goes away with it."""
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes; fewer only where the file ends. Raises: OSError."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class CopyTarget(Protocol):
@@ -125,12 +135,8 @@ class CopyTarget(Protocol):
         """
         ...
 
-    def open(self, wanted: Stored) -> BinaryIO:
-        """For reading, anywhere in it (``seek``). It may be a copy that goes away when it is closed.
-
-        Raises:
-            FileNotFoundError: it is not there.
-        """
+    def open(self, wanted: Stored) -> Reader:
+        """For reading. Raises: FileNotFoundError: it is not there."""
         ...
 
     def remove(self, digests: Iterable[bytes]) -> int:
@@ -143,8 +149,8 @@ class CopyTarget(Protocol):
         """The run that ``volume/`` is, exactly; empty while it is being changed, or where there is none."""
         ...
 
-    def tree_file(self, path: bytes) -> int | None:
-        """Size of a regular file below ``volume/``; None: there is none."""
+    def tree_files(self) -> dict[bytes, int]:
+        """Sizes of the regular files below ``volume/``, by their paths there."""
         ...
 
     def follow(self, now: Manifest, before: Manifest | None, done: Callable[[int], None]) -> None:
