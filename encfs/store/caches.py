@@ -9,6 +9,11 @@ import os
 import stat as stat_module
 
 
+def forget_file(fd: int) -> None:
+    """One open file. Raises: OSError."""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def forget(path: bytes) -> None:
     """Every regular file below a directory; symlinks are not followed. Raises: OSError."""
     for folder, _, names, folder_fd in os.fwalk(path):
@@ -18,6 +23,6 @@ def forget(path: bytes) -> None:
                 continue
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder_fd)
             try:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                forget_file(fd)
             finally:
                 os.close(fd)

@@ -21,7 +21,9 @@ _RENAME_EXCHANGE = 2
 _WRITE_OUT = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE, _WAIT_AFTER
 _FLOCK = struct.Struct("hhqqi4x")
 _FUSE_FILESYSTEM = 0x65735546
-_WITHOUT_HOLES = frozenset({0x4D44, 0x2011BAB0, _FUSE_FILESYSTEM})  # FAT, exFAT, and a program's, which may be either
+_FAT = 0x4D44
+_FAT_FILE_MAX = (4 << 30) - 1
+_WITHOUT_HOLES = frozenset({_FAT, 0x2011BAB0, _FUSE_FILESYSTEM})  # FAT, exFAT, and a program's, which may be either
 _NETWORK = frozenset({0xFF534D42, 0xFE534D42, 0x01021997})  # SMB, 9p: the server's numbers, or the client's own
 _NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 _DIRECT_ALIGNMENT = 4096  # at least the sector of any medium
@@ -44,6 +46,11 @@ def _filesystem_type(fd: int) -> int:
     buffer = ctypes.create_string_buffer(256)
     _libc_call("fstatfs", fd, buffer)
     return int.from_bytes(buffer.raw[:8], "little") & 0xFFFFFFFF
+
+
+def largest_file(fd: int) -> int | None:
+    """Bytes of the largest file that the filesystem of an open directory takes; None: more than anybody has."""
+    return _FAT_FILE_MAX if _filesystem_type(fd) == _FAT else None
 
 
 def _xattr_path(where: Where) -> int | bytes:

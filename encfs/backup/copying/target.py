@@ -153,12 +153,15 @@ class CopyTarget(Protocol):
         """Sizes of the regular files below ``volume/``, by their paths there."""
         ...
 
-    def follow(self, now: Manifest, before: Manifest | None, done: Callable[[int], None]) -> None:
+    def follow(
+        self, now: Manifest, before: Manifest | None, doubted: Collection[bytes], done: Callable[[int], None]
+    ) -> None:
         """Make ``volume/`` what ``now`` is, whatever of that was done already. Only where there is a ``tree``.
 
         Args:
             now: the newest run, complete.
             before: the run that ``volume/`` was, or was on its way from; None: it is not known, all of it is read.
+            doubted: paths of files that were found to be damaged.
             done: is told of so many entries that are right, all in all.
         """
         ...
