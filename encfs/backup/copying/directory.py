@@ -160,13 +160,13 @@ class DirectoryTarget:
         store, folders = self._now()
         if not parts:
             return
-        store.syncfs(folders.fd(OBJECTS))
+        store.syncfs(folders.top)
         for digest, part in parts.items():
             assert isinstance(part, _DirectoryPart), "internal error: a part of another target"
             folder, name = _place(digest)
             to = folders.make(folder)
             store.rename(folders.fd(OBJECTS), part.name, to, name)
-        store.syncfs(folders.fd(OBJECTS))
+        store.syncfs(folders.top)
 
     def read_back(
         self, wanted: Collection[Stored], done: Callable[[int], None]
