@@ -106,7 +106,8 @@ def tree_is(target: Path, manifest: Manifest) -> None:
         for name in (*folders, *names):
             path = os.path.join(folder, name)
             there[os.path.relpath(path, top)] = path
-    wanted = {item.path: item for item in manifest.items if item.path and item.taken is not Taken.MISSING}
+    listed = [item for item in manifest.items if item.taken is not Taken.MISSING or item.kind is ItemKind.DIRECTORY]
+    wanted = {item.path: item for item in listed if item.path}
     assert set(there) == set(wanted)
     for path, item in wanted.items():
         if item.kind is ItemKind.FILE:

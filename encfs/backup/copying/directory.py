@@ -210,7 +210,7 @@ class DirectoryTarget:
             store.list(folders.top)
         except OSError as exc:
             raise BackupError("the target of the backup is gone", hint=_GONE) from exc
-        if not os.path.samestat(here, store.fstat(folders.top)):
+        if not os.path.samestat(here, os.fstat(folders.top)):
             raise BackupError("the target of the backup is gone", hint=_GONE)
 
     def remove(self, digests: Iterable[bytes]) -> int:

@@ -5,7 +5,7 @@ Owns: the rule, also while the tree was on its way from one run to the next. Mus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from encfs.backup.copying.target import CopyTarget, Stored
@@ -25,8 +25,8 @@ class Locator:
     Attributes:
         target: whose.
         objects: sizes of its objects, by digest.
-        tree_run: the run that its tree is, empty if it is on its way.
-        paths: where in the tree a file may be, by digest: of the newest run first.
+        tree_run: the run that its tree is; empty if it is on its way, or that is not known.
+        paths: where in the tree a file may be, by digest.
     """
 
     target: CopyTarget
@@ -35,14 +35,16 @@ class Locator:
     paths: Mapping[bytes, list[bytes]]
 
     @classmethod
-    def on(cls, target: CopyTarget, trees: Iterable[Manifest]) -> Locator:
-        """With the manifests of the runs that the tree may be, wholly or in part: the newest one first."""
+    def on(cls, target: CopyTarget, trees: Sequence[Manifest]) -> Locator:
+        """With the manifests of the runs that the tree may be, wholly or in part."""
         paths: dict[bytes, list[bytes]] = {}
         if target.tree:
             for manifest in trees:
                 for item in files_in(manifest.items):
                     paths.setdefault(item.digest, []).append(item.path)
-        return cls(target, target.objects(), target.tree_run() if target.tree else "", paths)
+        said = target.tree_run() if target.tree else ""
+        exact = len(trees) == 1 and trees[0].head.run == said
+        return cls(target, target.objects(), said if exact else "", paths)
 
     def find(self, item: Item) -> Stored:
         """Where its content is, or would be. Raises: OSError, BackupError."""

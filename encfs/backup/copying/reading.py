@@ -135,12 +135,14 @@ class RunReader:
 
     def _locator(self, manifest: Manifest) -> Locator:
         """With the runs that the tree may be."""
+        if not self._target.tree:
+            return Locator.on(self._target, [])
+        said = self._readable(self._target.tree_run())
+        if said is not None:
+            return Locator.on(self._target, [said])
         newest = self._newest() or manifest
-        trees = [newest]
-        if self._target.tree and self._target.tree_run() != newest.head.run:
-            before = self._readable(self._target.tree_run() or newest.head.previous)
-            trees += [before] if before is not None else []
-        return Locator.on(self._target, trees)
+        before = self._readable(newest.head.previous)
+        return Locator.on(self._target, [newest, before] if before is not None else [newest])
 
     @contextmanager
     def open(self, run: str) -> Iterator[Source]:

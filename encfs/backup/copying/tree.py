@@ -114,8 +114,9 @@ class Following:
 
     def run(self, done: Callable[[int], None]) -> None:
         """See :meth:`encfs.backup.copying.target.CopyTarget.follow`. Raises: OSError, BackupError."""
-        with suppress(FileNotFoundError):
-            self._store.unlink(self._folders.top, self._ground.mark)
+        for name in (self._ground.mark, self._ground.mark + PART_SUFFIX):
+            with suppress(FileNotFoundError):
+                self._store.unlink(self._folders.top, name)
         self._folders.make(self._ground.tree)
         self._folders.make(b"objects")
         sync_directory(self._store, self._folders.top)
@@ -303,7 +304,8 @@ class Following:
 
 
 def _is_there(item: Item) -> bool:
-    return item.taken is not Taken.MISSING
+    """A directory that could not be listed is there: it has what an earlier run took of it."""
+    return item.taken is not Taken.MISSING or item.kind is ItemKind.DIRECTORY
 
 
 def _gone() -> BackupError:
