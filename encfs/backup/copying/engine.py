@@ -22,7 +22,7 @@ from encfs.backup.copying.cache import Cache
 from encfs.backup.copying.comparing import compare
 from encfs.backup.copying.locating import files_in
 from encfs.backup.copying.reading import ENGINE, RunReader
-from encfs.backup.copying.scanning import CONFIGS, SourceTree, opened
+from encfs.backup.copying.scanning import SourceTree, opened
 from encfs.backup.copying.sealed_run import Unlock
 from encfs.backup.copying.taking import Taking, hashed
 from encfs.backup.copying.target import CopyTarget, Stored
@@ -145,15 +145,11 @@ class CopyEngine(RunReader):
         """What is there now, and how it stands against the run before."""
         doing.steps.phase("looking", 0)
         self._flushed()
-        with troubles.of_volume():
-            seen = doing.source.scan()
-        if not CONFIGS & set(seen):
-            raise troubles.no_volume()
-        whole = Whole(doing.source, doing.cache, doing.newest, doing.config, self._flushed)
-        work = whole.begin(seen)
+        whole = Whole(doing.source, doing.cache, doing.newest, doing.config)
+        work = whole.begin()
         doing.steps.phase("looking", sum(one.size for one in work))
         whole.know(hashed(doing.source, work, doing.steps))
-        return whole, compare(doing.newest, seen, whole.digests(), doing.cache)
+        return whole, compare(doing.newest, whole.seen, whole.digests(), doing.cache)
 
     def _repair(self, newest: Manifest | None, doubted: Iterable[Stored]) -> None:
         """The tree becomes what the newest run is, if an earlier run was broken off there."""

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import stat as stat_module
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -51,6 +51,7 @@ _KINDS: Final = {
     stat_module.S_IFDIR: ItemKind.DIRECTORY,
     stat_module.S_IFLNK: ItemKind.SYMLINK,
 }
+_LOOKS: Final = 3
 Signature = tuple[int, int, int, int, bytes]
 """Inode, size, mtime and ctime in ns, SHA-256 of the header: what is another one when a file was written to."""
 
@@ -75,6 +76,8 @@ class Seen:
     Attributes:
         header: SHA-256 of the first 512 bytes of a file.
         fid: the file id in its header; empty for what has none.
+        content: all of a file that is no longer than a header: records, which are written by one write, and what is
+            empty. None for others.
         trouble: why a file or directory cannot be read; else empty.
     """
 
@@ -93,6 +96,7 @@ class Seen:
     attributes: Mapping[str, bytes] = field(default_factory=lambda: _NONE, repr=False)
     header: bytes = b""
     fid: bytes = b""
+    content: bytes | None = field(default=None, repr=False)
     trouble: str = ""
 
     @property
@@ -127,6 +131,28 @@ class SourceTree:
         self._folders = Folders(store, top)
         self._device = store.fstat(top).st_dev
         self._top = top
+        # Where an object has another number each time, the rest of what is known of it has to do.
+        self._numbers = store.lasting_inodes
+
+    def settled(self, known: Iterable[int]) -> dict[bytes, Seen]:
+        """:meth:`scan`; where something is missing that was there, again: it may have moved past who looked.
+
+        Args:
+            known: inodes of files that were there.
+
+        Raises:
+            OSError.
+        """
+        known, seen = {inode for inode in known if inode}, self.scan()
+        for _ in range(_LOOKS):
+            there = {one.inode for one in seen.values()}
+            if known <= there:
+                break
+            again = self.scan()
+            if {one.inode for one in again.values()} == there:
+                return again  # It is gone.
+            known, seen = known | there, again
+        return seen
 
     def scan(self) -> dict[bytes, Seen]:
         """All entries, the top among them, by their paths.
@@ -172,7 +198,7 @@ class SourceTree:
 
     def _look(self, path: bytes, info: os.stat_result) -> Seen:
         kind = _KINDS.get(stat_module.S_IFMT(info.st_mode), ItemKind.OTHER)
-        seen = _seen(path, kind, info)
+        seen = self._seen(path, kind, info)
         if kind is ItemKind.FILE:
             try:
                 with self.opened(path) as fd:
@@ -183,34 +209,36 @@ class SourceTree:
                 return _troubled(seen, exc)
         with self._folders.holding(path) as (dirfd, name):
             if kind is ItemKind.SYMLINK:
-                return _seen(path, kind, info, target=self._store.readlink(dirfd, name))
+                return self._seen(path, kind, info, target=self._store.readlink(dirfd, name))
             if kind is ItemKind.DIRECTORY:
                 where = (dirfd, name or b".")
-                return _seen(path, kind, info, attributes=self._attributes(where))
+                return self._seen(path, kind, info, attributes=self._attributes(where))
         return seen
+
+    def open(self, path: bytes) -> int:
+        """A file, for reading; it is given back with :meth:`close_file`. Raises: OSError."""
+        with self._folders.holding(path) as (dirfd, name):
+            return self._store.open(dirfd, name, os.O_RDONLY)
+
+    def close_file(self, fd: int) -> None:
+        self._store.close(fd)
 
     @contextmanager
     def opened(self, path: bytes) -> Iterator[int]:
         """A file, open for reading. Raises: OSError."""
-        with self._folders.holding(path) as (dirfd, name):
-            fd = self._store.open(dirfd, name, os.O_RDONLY)
+        fd = self.open(path)
         try:
             yield fd
         finally:
-            self._store.close(fd)
+            self.close_file(fd)
 
     def look_at(self, path: bytes, fd: int) -> Seen:
         """An open file. Raises: OSError."""
         info = self._store.fstat(fd)
         head = self._store.pread(fd, FRAME_SIZE, 0)
-        return _seen(
-            path,
-            ItemKind.FILE,
-            info,
-            attributes=self._attributes((fd, None)),
-            header=CLOAKFS_1.digest(head),
-            fid=_file_id(head),
-        )
+        content = head if info.st_size == len(head) and self._store.pread(fd, FRAME_SIZE + 1, 0) == head else None
+        seen = self._seen(path, ItemKind.FILE, info, attributes=self._attributes((fd, None)))
+        return replace(seen, header=CLOAKFS_1.digest(head), fid=_file_id(head), content=content)
 
     def pieces(self, fd: int) -> Iterator[bytes]:
         """What is in an open file. Raises: OSError."""
@@ -226,6 +254,31 @@ class SourceTree:
             if exc.errno not in _NO_ATTRIBUTES:
                 raise
             return _NONE
+
+    def _seen(
+        self,
+        path: bytes,
+        kind: ItemKind,
+        info: os.stat_result,
+        *,
+        target: bytes = b"",
+        attributes: Mapping[str, bytes] = _NONE,
+    ) -> Seen:
+        return Seen(
+            path=path,
+            kind=kind,
+            mode=info.st_mode,
+            uid=info.st_uid,
+            gid=info.st_gid,
+            inode=info.st_ino if self._numbers else 0,
+            size=info.st_size,
+            mtime_ns=info.st_mtime_ns,
+            ctime_ns=info.st_ctime_ns,
+            links=info.st_nlink if self._numbers else 1,
+            target=target,
+            device=info.st_rdev if kind is ItemKind.OTHER else 0,
+            attributes=attributes,
+        )
 
     def close(self) -> None:
         self._folders.forget()
@@ -243,35 +296,6 @@ def opened(path: bytes, store_on: Callable[[int], Store] = LocalStore) -> Iterat
             tree.close()
     finally:
         os.close(top)
-
-
-def _seen(
-    path: bytes,
-    kind: ItemKind,
-    info: os.stat_result,
-    *,
-    target: bytes = b"",
-    attributes: Mapping[str, bytes] = _NONE,
-    header: bytes = b"",
-    fid: bytes = b"",
-) -> Seen:
-    return Seen(
-        path=path,
-        kind=kind,
-        mode=info.st_mode,
-        uid=info.st_uid,
-        gid=info.st_gid,
-        inode=info.st_ino,
-        size=info.st_size,
-        mtime_ns=info.st_mtime_ns,
-        ctime_ns=info.st_ctime_ns,
-        links=info.st_nlink,
-        target=target,
-        device=info.st_rdev if kind is ItemKind.OTHER else 0,
-        attributes=attributes,
-        header=header,
-        fid=fid,
-    )
 
 
 def _troubled(seen: Seen, cause: OSError) -> Seen:

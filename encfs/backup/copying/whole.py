@@ -9,7 +9,7 @@ look at it; what came since is not in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -32,7 +32,6 @@ class Whole:
         cache: what was there in the run before.
         newest: that run, if there was one.
         config: what the backup has in place of the volume's.
-        flush: brings what a mount has to the disk.
 
     Attributes:
         reasons: why something is older or missing, by path.
@@ -44,23 +43,27 @@ class Whole:
         cache: Cache,
         newest: Manifest | None,
         config: bytes | None,
-        flush: Callable[[], None],
     ) -> None:
         self._source = source
         self._cache = cache
         self._old: Mapping[bytes, Item] = {} if newest is None else newest.by_path
         self._config = config
         self._config_digest = b"" if config is None else CLOAKFS_1.digest(config)
-        self._flush = flush
         self._seen: dict[bytes, Seen] = {}
         self._got: dict[bytes, Got] = {}
         self.reasons: dict[bytes, str] = {}
 
     # -- before anything is written ------------------------------------------------------------------------------------
 
-    def begin(self, seen: dict[bytes, Seen]) -> list[Seen]:
-        """Take what is there. Returns: what has to be read only to know whether it has changed."""
-        self._seen = seen
+    def begin(self) -> list[Seen]:
+        """Look at the tree. Returns: what has to be read only to know whether it has changed.
+
+        Raises:
+            BackupError: it cannot be read, or is no volume.
+        """
+        with troubles.of_volume():
+            self._seen = self._source.settled(self._inodes())
+        self._check()
         work = []
         for one in self._files():
             got = self._unchanged(one)
@@ -78,6 +81,21 @@ class Whole:
     def digests(self) -> dict[bytes, bytes]:
         """SHA-256 of what is known to be there, by path."""
         return {path: got.digest for path, got in self._got.items()}
+
+    @property
+    def seen(self) -> Mapping[bytes, Seen]:
+        """The tree, as it was at the last look."""
+        return self._seen
+
+    def _check(self) -> None:
+        if not CONFIGS & set(self._seen):
+            raise troubles.no_volume()
+
+    def _inodes(self) -> Iterable[int]:
+        """Of what was there at the last look, or in the run before."""
+        if self._seen:
+            return [one.inode for one in self._seen.values()]
+        return [known.signature[0] for known in self._cache.files.values()]
 
     def _files(self) -> Iterator[Seen]:
         return (one for one in self._seen.values() if one.kind is ItemKind.FILE and not one.trouble)
@@ -113,25 +131,23 @@ class Whole:
             if taking.stored.get(got.digest) != got.size:
                 del self._got[path]
         attempted: set[bytes] = set()
-        for _ in range(PASSES):
+        for at_once in PASSES:
             work = self._work(taking)
             if not work:
                 break
             attempted |= {one.path for one in work}
-            self._pass(work, taking)
-            self._flush()
-            with troubles.of_volume():
-                self._seen = self._source.scan()
-        late = [one for one in self._work(taking) if one.path not in attempted]
-        if not CONFIGS & set(self._seen):
-            raise troubles.no_volume()  # It went away meanwhile.
+            self._pass(work, taking, at_once)
+            with troubles.of_volume():  # The last batch was flushed.
+                self._seen = self._source.settled(self._inodes())
+        late = [one for one in self._work(taking) if one.path not in attempted or one.content is not None]
+        self._check()
         if late:  # Among them may be what had another name until now.
-            self._pass(late, taking)
+            self._pass(late, taking, PASSES[0])
         return self._items(taking)
 
-    def _pass(self, work: list[Seen], taking: Taking) -> None:
+    def _pass(self, work: list[Seen], taking: Taking, at_once: int) -> None:
         taking.steps.phase("copying", sum(one.size for one in work))
-        taking.take(work)
+        taking.take(work, at_once)
         self._got |= taking.got
 
     def _work(self, taking: Taking) -> list[Seen]:
@@ -143,7 +159,8 @@ class Whole:
                 continue
             if got is not None and (got.seen.inode, got.seen.fid) == (one.inode, one.fid):
                 continue
-            known = self._unchanged(one)
+            moved = taking.by_signature.get(one.signature)
+            known = self._unchanged(one) if moved is None else Got(one, moved.digest, moved.size)
             if known is not None and taking.stored.get(known.digest) == known.size:
                 self._got[one.path] = known
             else:
