@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -168,6 +169,25 @@ def test_signature_of_another_run_is_no_manifest(sealed: Sealed) -> None:
     assert sealed.engine().damaged_runs() == [runs[2]]
     with pytest.raises(DataError):
         sealed.engine().manifest(runs[2])
+
+
+def test_run_of_a_newer_version_is_not_taken_away(sealed: Sealed) -> None:
+    """What this version cannot read it does not prune; runs go on beside it."""
+    runs = _three_runs(sealed)
+    path = sealed.target / "runs" / runs[0]
+    line, newline, rest = path.read_bytes().partition(b"\n")
+    document = json.loads(line)
+    number = next(name for name, value in document.items() if value == 1)
+    path.write_bytes(
+        json.dumps({**document, number: 2}, sort_keys=True, separators=(",", ":")).encode() + newline + rest
+    )
+    engine = sealed.engine()
+    assert engine.damaged_runs() == [runs[0]]
+    with pytest.raises(BackupError, match="newer cloakfs") as caught:
+        engine.prune([runs[1]], Silent())
+    assert "Update cloakfs" in caught.value.hint
+    assert path.exists()
+    assert [head.run for head in engine.runs()] == runs[1:]
 
 
 class _Lying(LocalStore):

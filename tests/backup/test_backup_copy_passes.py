@@ -149,6 +149,35 @@ def test_file_that_moves_past_who_looks_is_not_taken_for_removed(
     assert contents(engine, made.manifest.head.run) == {**FILES, into + b"/of a": b"a", into + b"/of b": b"b"}
 
 
+def test_look_at_the_tree_is_made_again_where_something_is_missing(tmp_path: Path) -> None:
+    """What is not found where it was is looked for once more; what is found nowhere then is gone."""
+    first, second = (tmp_path / (letter * 43) for letter in "AB")
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / (folder.name[0].lower() * 43)).write_bytes(b"content")
+    known = {path.stat().st_ino for path in tmp_path.glob("*/*")}
+    listed: list[int] = []
+
+    class Moving(LocalStore):
+        """When the first of the folders has been listed, the file of the other one moves there."""
+
+        def list(self, dirfd: int) -> list[bytes]:
+            found = super().list(dirfd)
+            here = first if self.fstat(dirfd).st_ino == first.stat().st_ino else second
+            if self.fstat(dirfd).st_ino == here.stat().st_ino and not listed:
+                there = second if here is first else first
+                name = there.name[0].lower() * 43
+                (there / name).rename(here / name)
+                listed.append(dirfd)
+            return found
+
+    with opened(os.fsencode(tmp_path), Moving) as tree:
+        seen = tree.settled(known)
+        assert known <= {one.inode for one in seen.values()}
+        next(tmp_path.glob("*/a*")).unlink()
+        assert len(known & {one.inode for one in tree.settled(known).values()}) == 1
+
+
 def test_volume_that_goes_away_meanwhile_ends_the_run(sealed: Sealed) -> None:
     """Nothing is taken for removed, and there is no run."""
     first = sealed.run().manifest.head.run

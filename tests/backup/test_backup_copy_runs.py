@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,14 +10,18 @@ import pytest
 
 from encfs.backup.copying import cache
 from encfs.backup.copying.scanning import SourceTree
+from encfs.backup.drilling import Came, Trial, Wish
 from encfs.backup.engine import Change
+from encfs.backup.scratch import Scratch
 from encfs.errors import BackupError, GuardError
+from encfs.format import recovery_key
 from encfs.format.backup import ItemKind
 from encfs.format.slots import SlotKind
 from encfs.volume import Volume
+from tests.support.mounting import cloakfs
 from tests.support.sealed_backups import PLAN, Sealed, allow, contents, nothing_torn, tree_is
 from tests.support.tree_backups import Silent
-from tests.support.volumes import LONG, RECOVERY_KEY, pattern, read, verify
+from tests.support.volumes import LONG, RECOVERY_KEY, flip, pattern, read, verify
 
 FILES = {b"one": pattern(100), b"two": pattern(50_000, 2), b"empty": b""}
 
@@ -259,3 +264,39 @@ def test_what_is_remembered_has_no_plain_name(sealed: Sealed, host_memory: Path)
     known = cache.load(PLAN, sealed.volume_id)
     assert known.files
     assert not any(b"Patientenliste" in path for path in known.files)
+
+
+def test_drill_of_a_run(sealed: Sealed) -> None:
+    """All of an older run is restored and compared; one bit in it, wherever it lies, fails the drill."""
+    with sealed.volume.unlock() as volume:
+        volume.make_directory(b"folder")
+        volume.write_file(b"folder/inside", b"inside")
+    first = sealed.run().manifest
+    sealed.write({b"two": b"another"})
+    sealed.run()
+    engine = sealed.engine()
+
+    def drill() -> Came:
+        with Scratch(1 << 30) as scratch:
+            trial = Trial(engine, engine.manifest(first.head.run), key=None, scratch=scratch, steps=Silent())
+            return trial.run(Wish(sample=None, seed=0))
+
+    came = drill()
+    assert came.passed
+    assert (came.found.files, came.method.population) == (4, 4)
+    two = next(item for item in first.items if item.size > 50_000)
+    name = two.digest.hex()
+    flip(sealed.target / "objects" / name[:2] / name, 30_000)
+    came = drill()
+    assert not came.passed
+    assert came.found.wrong == 1
+
+
+def test_tree_opens_with_the_command(sealed: Sealed) -> None:
+    """``cloakfs verify`` finds nothing in ``volume/``, and what this computer remembers of the volume is no matter."""
+    sealed.run()
+    key = sealed.target.parent / "key"
+    key.write_text(recovery_key.encode_recovery_key(RECOVERY_KEY))
+    found = cloakfs("verify", str(sealed.target / "volume"), "--recovery-file", str(key), "--json")
+    assert json.loads(found.stdout)["findings"] == []
+    tree_is(sealed.target, sealed.engine().manifest(sealed.engine().runs()[0].run))

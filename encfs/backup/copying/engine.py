@@ -30,7 +30,7 @@ from encfs.backup.copying.whole import Whole
 from encfs.backup.engine import Change, Guard, Made, Steps
 from encfs.backup.manifest import Manifest, RunHead, open_manifest, seal_manifest
 from encfs.crypto import rng
-from encfs.errors import BackupError, ConfigError
+from encfs.errors import BackupError, ConfigError, DataError, NewerFormatError
 from encfs.format.backup import Item
 from encfs.format.limits import CHECKPOINTS_NAME
 from encfs.volume.skeleton import read_config
@@ -241,7 +241,8 @@ class CopyEngine(RunReader):
         """See the protocol. The newest run always stays.
 
         Raises:
-            BackupError: the manifest of a run that stays is damaged: then nobody knows which files it has.
+            BackupError: the manifest of a run that stays is damaged: then nobody knows which files it has. Or one is of
+                a newer cloakfs.
         """
         with troubles.of_target(), self._target.held(writing=True):
             runs, newest = self._target.runs(), self._newest()
@@ -257,10 +258,24 @@ class CopyEngine(RunReader):
                     "the manifest of a run that is to stay is damaged, so nothing was taken away",
                     hint="See which one, and what is lost: cloakfs backup verify",
                 )
-            for run in runs:
-                if run not in staying:
-                    self._target.remove_run(run)
+            going = [run for run in runs if run not in staying]
+            self._check_known(going)
+            for run in going:
+                self._target.remove_run(run)
             return self._target.remove([digest for digest in self._target.objects() if digest not in named])
+
+    def _check_known(self, runs: Iterable[str]) -> None:
+        """What this version cannot read is not its to take away."""
+        for run in runs:
+            try:
+                self.manifest(run)
+            except NewerFormatError as exc:
+                raise BackupError(
+                    "a run on the target was made by a newer cloakfs, so nothing was taken away",
+                    hint="Update cloakfs on this computer.",
+                ) from exc
+            except DataError:
+                continue  # Nobody can restore it, and a later run is whole.
 
 
 def _run_id(now_ms: int, runs: Sequence[str]) -> str:
