@@ -178,6 +178,19 @@ def test_look_at_the_tree_is_made_again_where_something_is_missing(tmp_path: Pat
         assert len(known & {one.inode for one in tree.settled(known).values()}) == 1
 
 
+def test_only_records_are_taken_as_they_were_looked_at(sealed: Sealed) -> None:
+    """A file that is being made is no longer than a header either, but is written by more than one write."""
+    sealed.write({b"empty": b""})
+    (sealed.volume.path / ("A" * 43)).write_bytes(b"")
+    with opened(os.fsencode(sealed.volume.path)) as tree:
+        seen = tree.scan()
+    short = {path: one.content for path, one in seen.items() if 0 <= one.size <= 512 and one.mode & 0o100000}
+    assert len(short) >= 5
+    for path, content in short.items():
+        is_record = path == b"cloakfs.d" or (path.startswith(b"cloakfs.s/") and not path.endswith(b"lock"))
+        assert (content is not None) is is_record, path
+
+
 def test_volume_that_goes_away_meanwhile_ends_the_run(sealed: Sealed) -> None:
     """Nothing is taken for removed, and there is no run."""
     first = sealed.run().manifest.head.run

@@ -22,7 +22,7 @@ from encfs.backup.copying.folders import Folders
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import FormatError
 from encfs.format.backup import Item, ItemKind, Taken
-from encfs.format.frame import FrameKind, parse_frame
+from encfs.format.frame import Frame, FrameKind, parse_frame
 from encfs.format.limits import (
     CHECKPOINTS_NAME,
     CONFIG_BAK_NAME,
@@ -76,8 +76,7 @@ class Seen:
     Attributes:
         header: SHA-256 of the first 512 bytes of a file.
         fid: the file id in its header; empty for what has none.
-        content: all of a file that is no longer than a header: records, which are written by one write, and what is
-            empty. None for others.
+        content: all of a record of a directory or session, which is written by one write; None for others.
         trouble: why a file or directory cannot be read; else empty.
     """
 
@@ -236,9 +235,14 @@ class SourceTree:
         """An open file. Raises: OSError."""
         info = self._store.fstat(fd)
         head = self._store.pread(fd, FRAME_SIZE, 0)
-        content = head if info.st_size == len(head) and self._store.pread(fd, FRAME_SIZE + 1, 0) == head else None
+        frame = _frame(head)
+        fid, content = b"", None
+        if frame is not None and frame.kind in (FrameKind.FILE, FrameKind.SYMLINK):
+            fid = frame.fid
+        elif frame is not None and info.st_size == len(head) and self._store.pread(fd, FRAME_SIZE + 1, 0) == head:
+            content = head
         seen = self._seen(path, ItemKind.FILE, info, attributes=self._attributes((fd, None)))
-        return replace(seen, header=CLOAKFS_1.digest(head), fid=_file_id(head), content=content)
+        return replace(seen, header=CLOAKFS_1.digest(head), fid=fid, content=content)
 
     def pieces(self, fd: int) -> Iterator[bytes]:
         """What is in an open file. Raises: OSError."""
@@ -302,12 +306,11 @@ def _troubled(seen: Seen, cause: OSError) -> Seen:
     return replace(seen, trouble=cause.strerror or "it cannot be read")
 
 
-def _file_id(head: bytes) -> bytes:
-    """Empty for what does not begin with a file's header."""
+def _frame(head: bytes) -> Frame | None:
+    """None for what does not begin with a sealed frame."""
     if len(head) != FRAME_SIZE:
-        return b""
+        return None
     try:
-        frame = parse_frame(head)[0]
+        return parse_frame(head)[0]
     except FormatError:
-        return b""
-    return frame.fid if frame.kind in (FrameKind.FILE, FrameKind.SYMLINK) else b""
+        return None
