@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from encfs.backup.copying import cache
+from encfs.backup.copying.directory import DirectoryTarget
 from encfs.backup.copying.scanning import SourceTree
 from encfs.backup.drilling import Came, Trial, Wish
 from encfs.backup.engine import Change
@@ -199,6 +202,37 @@ def test_temporaries_and_foreign_files_stay_out(sealed: Sealed) -> None:
     assert not {b"patients.csv", b"cloakfs.t.0123456789abcdef"} & paths
     everything = b"".join(path.read_bytes() for path in sealed.target.rglob("*") if path.is_file())
     assert b"name;born" not in everything
+
+
+def test_run_that_was_broken_off_goes_on_where_it_was(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What became an object is neither read nor written again, although there is no run yet."""
+    target = DirectoryTarget(os.fsencode(sealed.target))
+    monkeypatch.setattr(target, "batch", 1)
+    looked: list[int] = []
+
+    def flush() -> None:
+        looked.append(len(list(sealed.target.glob("objects/??/*"))))
+        if looked[-1] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sealed.engine(target=target, flush=flush).run(allow, Silent())
+    there = {path.name: path.stat().st_ino for path in sealed.target.glob("objects/??/*")}
+    assert len(there) == 3
+    assert not list(sealed.target.rglob("*.part"))
+    again: list[str] = []
+    pieces = SourceTree.pieces
+
+    def noted(tree: SourceTree, fd: int) -> Iterator[bytes]:
+        for piece in pieces(tree, fd):
+            again.append(hashlib.sha256(piece).hexdigest())
+            yield piece
+
+    monkeypatch.setattr(SourceTree, "pieces", noted)
+    made = sealed.run()
+    config = hashlib.sha256((sealed.volume.path / "cloakfs.volume").read_bytes()).hexdigest()
+    assert not set(again) & set(there) - {config}  # It has a second copy, which is another file.
+    assert contents(sealed.engine(), made.manifest.head.run) == FILES
 
 
 def test_run_ids_grow_whatever_the_clock_says(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:

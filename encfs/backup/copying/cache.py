@@ -59,9 +59,10 @@ class Cache:
             self._by_signature = {known.signature: known.digest for known in self.files.values()}
         return self._by_signature.get(seen.signature)
 
-    def keep(self, files: Iterable[tuple[Seen, bytes]]) -> None:
-        """Remember these, and no others."""
-        self.files = {seen.path: Known(seen.signature, digest, seen.fid) for seen, digest in files}
+    def keep(self, files: Iterable[tuple[Seen, bytes]], *, others: bool) -> None:
+        """Remember these; ``others``: and what was remembered before."""
+        new = {seen.path: Known(seen.signature, digest, seen.fid) for seen, digest in files}
+        self.files = {**self.files, **new} if others else new
         self._by_signature = {}
 
     def save(self) -> None:

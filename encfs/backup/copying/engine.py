@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from encfs.audit.home import host_signer
@@ -120,14 +120,17 @@ class CopyEngine(RunReader):
             stored=stored,
             steps=doing.steps,
         )
-        items = whole.take(taking)
+        with _remembering(doing.cache, whole, taking):
+            items = whole.take(taking)
         self.reasons = whole.reasons
         verified = self._read_back(items, doing, stored)
         manifest = self._write_manifest(items, doing, began)
-        self._follow(manifest, doing.newest, doubted, doing.steps)
-        doing.cache.keep(whole.remembered())
-        doing.cache.damaged[self._label] = [one for one in doubted if _lasts(one, taking.written)]
+        doing.cache.keep(whole.remembered(taking), others=False)
         doing.cache.save()
+        self._follow(manifest, doing.newest, doubted, doing.steps)
+        if doubted:
+            doing.cache.damaged[self._label] = [one for one in doubted if _lasts(one, taking.written)]
+            doing.cache.save()
         return Made(
             manifest=manifest,
             change=change,
@@ -276,6 +279,23 @@ class CopyEngine(RunReader):
                 ) from exc
             except DataError:
                 continue  # Nobody can restore it, and a later run is whole.
+
+
+@contextmanager
+def _remembering(known: Cache, whole: Whole, taking: Taking) -> Iterator[None]:
+    """What became an object is not read again by the next run, however this one ends."""
+
+    def remember() -> None:
+        with suppress(OSError, RuntimeError):  # It would only save time.
+            known.keep(whole.remembered(taking), others=True)
+            known.save()
+
+    taking.remember = remember
+    try:
+        yield
+    except BaseException:
+        remember()
+        raise
 
 
 def _run_id(now_ms: int, runs: Sequence[str]) -> str:

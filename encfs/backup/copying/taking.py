@@ -24,6 +24,7 @@ from encfs.format.backup import ItemKind
 
 PASSES: Final = (400, 40, 1, 1)
 """How many files are copied between two flushes, in each pass: fewer of those that do not hold still."""
+_REMEMBERED: Final = 256 << 20
 _TOO_LARGE: Final = "it is larger than the medium takes in one file{most}"
 _BUSY: Final = "it was written to all the time"
 
@@ -67,6 +68,7 @@ class Taking:
         reasons: why something was not, by path.
         written: of what is stored, what this run has written.
         given_up: paths of files with which it is of no use to try again.
+        remember: is called now and then, when much of it has become objects.
     """
 
     source: SourceTree
@@ -80,7 +82,9 @@ class Taking:
     reasons: dict[bytes, str] = field(default_factory=dict, repr=False)
     written: dict[bytes, int] = field(default_factory=dict, repr=False)
     given_up: set[bytes] = field(default_factory=set, repr=False)
+    remember: Callable[[], None] = lambda: None
     _read: int = 0
+    _remembered: int = 0
 
     def take(self, work: Iterable[Seen], at_once: int) -> None:
         """One pass over these files, so many of them between two flushes. One was made just before.

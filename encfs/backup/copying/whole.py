@@ -169,9 +169,9 @@ class Whole:
 
     # -- what it comes to ----------------------------------------------------------------------------------------------
 
-    def remembered(self) -> Iterator[tuple[Seen, bytes]]:
+    def remembered(self, taking: Taking) -> Iterator[tuple[Seen, bytes]]:
         """For the cache. Not the configs of the backup's own, which are not what is there."""
-        for path, got in self._got.items():
+        for path, got in {**self._got, **taking.got}.items():
             if path in self._seen and (self._config is None or path not in CONFIGS):
                 yield got.seen, got.digest
 
