@@ -8,9 +8,11 @@ Owns: what the system says of it, and what follows. Must not know: volumes, what
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 from encfs.errors import CloakfsError
@@ -23,6 +25,10 @@ _MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 # A stick says of itself that it rotates as often as not; only these buses are believed.
 _DISK_BUSES: Final = frozenset({"sata", "ata", "sas"})
 _FLASH_BUSES: Final = frozenset({"usb", "mmc", "nvme"})
+_OURS: Final = "fuse.cloakfs"  # Its source is the volume.
+_UPPER: Final = "upperdir="
+_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "fuse.sshfs"})
+_BLOCK: Final = Path("/sys/block")
 _VOID: Final = frozenset({"", "0x1af4", "unknown", "none"})
 
 
@@ -83,15 +89,61 @@ class Storage:
 
 def storage_of(path: str) -> Storage:
     """What a path lies on; what the system does not tell is left empty."""
+    source, filesystem, _ = _mount_of(path)
+    return Storage("" if filesystem == "fuseblk" else filesystem, tuple(_disks(source.partition("[")[0])))
+
+
+def _mount_of(path: str) -> tuple[str, str, str]:
+    """Source, filesystem and options of the mount that a path is on; empty where the system does not tell."""
     try:
-        found = programs.run("findmnt", "--json", "--target", path, "--output", "SOURCE,FSTYPE")
+        found = programs.run("findmnt", "--json", "--target", path, "--output", "SOURCE,FSTYPE,OPTIONS")
         mount = json.loads(found.stdout)["filesystems"][0]
-        source, filesystem = str(mount["source"] or ""), str(mount["fstype"] or "")
     except (CloakfsError, ValueError, LookupError):
-        return Storage("", ())
-    if filesystem == "fuseblk":
-        filesystem = ""
-    return Storage(filesystem, tuple(_disks(source.partition("[")[0])))
+        return "", "", ""
+    return str(mount["source"] or ""), str(mount["fstype"] or ""), str(mount["options"] or "")
+
+
+def disks_below(path: str) -> frozenset[str]:
+    """What a path lies on in the end: names of whole disks, or of a share or pool, or of the filesystem if it has none.
+
+    That is looked for through partitions, LVM, RAID, encryption, images (loop), mounts of ours and overlays. What the
+    system does not tell is left out.
+    """
+    found: set[str] = set()
+    pending, seen = [path], set[str]()
+    while pending:
+        one = pending.pop()
+        if one not in seen and os.path.exists(one):
+            seen.add(one)
+            names, deeper = _one_below(one)
+            found |= names
+            pending += deeper
+    return frozenset(found)
+
+
+def _one_below(path: str) -> tuple[set[str], list[str]]:
+    """What a path lies on, and paths of which the same has to be asked."""
+    source, filesystem, options = _mount_of(path)
+    if filesystem == _OURS:
+        return set(), [source]
+    if filesystem == "overlay":
+        return set(), [each[len(_UPPER) :] for each in options.split(",") if each.startswith(_UPPER)]
+    if filesystem == "zfs":
+        return {f"zfs {source.partition('/')[0]}"}, []
+    if filesystem in _NETWORK:
+        return {f"share {source}"}, []
+    disks = {disk.name: _backing_file(disk.name) for disk in _disks(source.partition("[")[0])}
+    names = {name for name, backing in disks.items() if not backing}
+    return names if disks else {f"filesystem {os.stat(path).st_dev}"}, [one for one in disks.values() if one]
+
+
+def _backing_file(name: str) -> str:
+    """The file that a loop device shows; empty for any other disk, and where that file cannot be seen from here."""
+    try:
+        path = (_BLOCK / name / "loop/backing_file").read_text(errors="surrogateescape").rstrip("\n")
+    except OSError:
+        return ""
+    return path if os.path.exists(path) else ""
 
 
 def _disks(source: str) -> Iterator[Disk]:
