@@ -25,8 +25,9 @@ _KEPT: Final = ("RCLONE_CONFIG", "RCLONE_PASSWORD_COMMAND", "RCLONE_CA_CERT", "R
 # What fails is said at once; the next run goes on where this one stopped. A dead network is noticed after a minute.
 _ALWAYS: Final = (
     *("--retries", "1", "--low-level-retries", "2", "--contimeout", "30s", "--timeout", "60s"),
-    *("--ask-password=false", "--use-json-log", "--stats", "0"),
+    *("--transfers", "8", "--ask-password=false", "--use-json-log", "--stats", "0"),
 )
+_STAMP: Final = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
 _ENDED: Final = {3, 4}  # Directory, or file, not found.
 _SHOWN: Final = 300
 
@@ -161,7 +162,7 @@ def _complaints(said: str) -> Iterator[str]:
         except ValueError:
             told = {"level": "error", "msg": line}
         if isinstance(told, dict) and told.get("level") in ("error", "critical", "fatal", "panic"):
-            yield str(told.get("msg", ""))
+            yield _STAMP.sub("", str(told.get("msg", "")))
 
 
 # -- which remotes ---------------------------------------------------------------------------------------------------

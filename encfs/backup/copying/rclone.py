@@ -8,6 +8,7 @@ right is known by reading them from the remote and by nothing that the remote sa
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -30,6 +31,7 @@ from encfs.backup.rclone import RcloneError, Trouble
 from encfs.backup.targets import check_not_own_medium
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import BackupError, NotEmptyError, WrongMediumError
+from encfs.store import caches
 from encfs.wording import printable
 
 _RUN_NAME: Final = re.compile(r"[0-9a-f]{32}")
@@ -147,7 +149,7 @@ class RcloneTarget:
         with self.held(writing=False):
             data = self._get(f"runs/{run}")
         if data is None:
-            raise FileNotFoundError(f"runs/{run}")
+            raise _missing(f"runs/{run}")
         return data
 
     def write_run(self, run: str, manifest: bytes) -> None:
@@ -212,7 +214,7 @@ class RcloneTarget:
                 return FetchedReader(os.open(Path(top, place_of(wanted.digest)), os.O_RDONLY | os.O_CLOEXEC))
             except FileNotFoundError:
                 self._check_there()
-                raise
+                raise _missing(f"objects/{place_of(wanted.digest)}") from None
 
     def remove(self, digests: Iterable[bytes]) -> int:
         there = self.objects()
@@ -230,8 +232,10 @@ class RcloneTarget:
     def tree_files(self) -> dict[bytes, int]:
         return {}
 
-    def follow(self, now: Manifest, before: Manifest | None, done: Callable[[int], None]) -> None:
-        del now, before, done
+    def follow(
+        self, now: Manifest, before: Manifest | None, doubted: Collection[bytes], done: Callable[[int], None]
+    ) -> None:
+        del now, before, doubted, done
         raise AssertionError("internal error: a remote has no tree")
 
     # -- by rclone -----------------------------------------------------------------------------------------------------
@@ -337,7 +341,11 @@ class RcloneTarget:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
                     with closing(FetchedReader(fd)):
-                        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                        caches.forget_file(fd)
+
+
+def _missing(name: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
 class _Missing:
