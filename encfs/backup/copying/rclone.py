@@ -134,6 +134,11 @@ class RcloneTarget:
                 raise WrongMediumError(
                     f"{printable(self.remote)} is the target of a backup already", hint="Take another path there."
                 )
+            self.write_marker(marker)
+
+    def write_marker(self, marker: Marker) -> None:
+        """Write its marker, anew if there is one. Raises: BackupError, AuditError, OSError."""
+        with self.held(writing=True):
             self._put(MARKER, markers.pack_marker(marker))
 
     # -- manifests -----------------------------------------------------------------------------------------------------
