@@ -12,6 +12,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -29,7 +30,10 @@ _ALWAYS: Final = (
 )
 _STAMP: Final = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
 _ENDED: Final = {3, 4}  # Directory, or file, not found.
+_LEVELS: Final = ("error", "critical", "fatal", "panic")
 _SHOWN: Final = 300
+_LINES: Final = 1000
+_PIECE: Final = 1 << 20
 
 
 class Trouble(Enum):
@@ -53,6 +57,8 @@ class RcloneError(BackupError):
         self.trouble = trouble
 
 
+HOPELESS: Final = frozenset({Trouble.FULL, Trouble.UNREACHABLE, Trouble.DENIED, Trouble.UNTRUSTED})
+"""With these the next file fares no better."""
 _NEXT: Final = "What is there stays as it is, and the next run goes on from there."
 _SIGNS: Final = (
     (Trouble.NOT_FOUND, re.compile(r"is a directory or doesn't exist")),  # Of deletefile, with status 1.
@@ -64,7 +70,10 @@ _SIGNS: Final = (
     (Trouble.UNTRUSTED, re.compile(r"x509|certificate|knownhosts|host key", re.IGNORECASE)),
     (
         Trouble.FULL,
-        re.compile(r"no space left|insufficient storage|not enough (free )?space|quota|507 ", re.IGNORECASE),
+        re.compile(
+            r"no space left|remaining disk space|insufficient storage|not enough (free )?space|quota|507 ",
+            re.IGNORECASE,
+        ),
     ),
     (
         Trouble.UNREACHABLE,
@@ -105,22 +114,64 @@ _SAID: Final = {
 }
 
 
-def call(*arguments: str, stdin: bytes = b"") -> bytes:
-    """What rclone prints when it does something.
+def call(*arguments: str) -> bytes:
+    """What rclone prints when it does something. Raises: as :func:`pieces`."""
+    return b"".join(pieces(*arguments))
+
+
+def pieces(*arguments: str) -> Iterator[bytes]:
+    """The same, piece by piece.
+
+    It is ended as soon as it tells of something that will not be better for the next file: with each of thousands it
+    would try again for seconds.
 
     Raises:
         RcloneError: it failed. BackupError: it is not installed.
     """
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*command(), *arguments],
-        input=stdin,
-        capture_output=True,
-        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=environment(),
     )
-    if done.returncode:
-        raise error_of(done.returncode, done.stderr.decode("utf-8", "replace"))
-    return done.stdout
+    listening = _Listening(process)
+    listening.start()
+    assert process.stdout is not None
+    try:
+        with process.stdout as stream:
+            while piece := stream.read(_PIECE):
+                yield piece
+        process.wait()
+    finally:
+        process.kill()  # Of no effect on one that has ended.
+        process.wait()
+        listening.join()
+    if process.returncode:
+        raise error_of(process.returncode, listening.said)
+
+
+class _Listening(threading.Thread):
+    """Reads along what it complains of, and ends it where there is nothing to wait for."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._process = process
+        self._lines: list[str] = []
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self._lines)
+
+    def run(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
+            for raw in stream:
+                line = raw.decode("utf-8", "replace").rstrip("\n")
+                if len(self._lines) < _LINES or _is_complaint(line):
+                    self._lines = [*self._lines[-_LINES:], line]
+                if _is_complaint(line) and _trouble(line) in HOPELESS:
+                    self._process.terminate()
 
 
 def command() -> list[str]:
@@ -145,8 +196,7 @@ def environment() -> dict[str, str]:
 def error_of(status: int, said: str) -> RcloneError:
     """What a failure means, from its exit status and from what it said."""
     lines = list(_complaints(said))
-    text = " ".join(lines)
-    trouble = next((one for one, sign in _SIGNS if sign.search(text)), Trouble.OTHER)
+    trouble = next((one for one in map(_trouble, lines) if one is not Trouble.OTHER), Trouble.OTHER)
     if status in _ENDED and trouble is Trouble.OTHER:
         trouble = Trouble.NOT_FOUND
     message, hint = _SAID[trouble]
@@ -155,14 +205,27 @@ def error_of(status: int, said: str) -> RcloneError:
     return RcloneError(trouble, f"{message} ({printable(short)})", hint=hint)
 
 
+def _trouble(text: str) -> Trouble:
+    return next((one for one, sign in _SIGNS if sign.search(text)), Trouble.OTHER)
+
+
 def _complaints(said: str) -> Iterator[str]:
     for line in said.splitlines():
-        try:
-            told = json.loads(line)
-        except ValueError:
-            told = {"level": "error", "msg": line}
-        if isinstance(told, dict) and told.get("level") in ("error", "critical", "fatal", "panic"):
-            yield _STAMP.sub("", str(told.get("msg", "")))
+        if _is_complaint(line):
+            yield _STAMP.sub("", str(_told(line)["msg"]))
+
+
+def _is_complaint(line: str) -> bool:
+    return bool(line.strip()) and _told(line)["level"] in _LEVELS
+
+
+def _told(line: str) -> Mapping[str, object]:
+    """A line of its log; what it says before or after that is a complaint."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        told = None
+    return told if isinstance(told, dict) and {"level", "msg"} <= set(told) else {"level": "error", "msg": line}
 
 
 # -- which remotes ---------------------------------------------------------------------------------------------------

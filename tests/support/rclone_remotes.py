@@ -75,7 +75,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._command = ["rclone", "serve", kind, str(path), "--addr", f"127.0.0.1:{self.port}", "--user", "u"]
-        self._command += ["--pass", PASSWORD, "--config", "/dev/null", *more]
+        self._command += ["--pass", PASSWORD, "--config", "/dev/null", "--dir-cache-time", "0s", *more]
         if kind == "webdav":
             certified = self.authority.server("127.0.0.1")
             self._command += ["--cert", str(certified.certificate), "--key", str(certified.key)]

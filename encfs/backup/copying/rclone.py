@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -37,7 +36,6 @@ from encfs.wording import printable
 _RUN_NAME: Final = re.compile(r"[0-9a-f]{32}")
 _OBJECT_NAME: Final = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _BATCH: Final = 256 << 20
-_PIECE: Final = 1 << 20
 # Of so few files each one is looked for; of more, whole directories are listed.
 _FEW: Final = 200
 _GONE: Final = "Look at the network and the other computer, and at the path: rclone lsd REMOTE:PATH"
@@ -128,7 +126,7 @@ class RcloneTarget:
                 check_not_own_medium(os.fsencode(directory), volume, where)
             data = self._get(MARKER)
             there = None if data is None else markers.open_marker(data)
-            if there is None and self._list("", "--max-depth", "1"):
+            if there is None and self._has_anything():
                 raise NotEmptyError(f"{printable(self.remote)} is not empty", hint="A backup wants a path of its own.")
             if there is not None and there != marker:
                 raise WrongMediumError(
@@ -282,6 +280,11 @@ class RcloneTarget:
             return {str(one["Path"]): int(one["Size"]) for one in found}
         return {}
 
+    def _has_anything(self) -> bool:
+        with _Missing():
+            return bool(rclone.call("lsf", self.remote).strip())
+        return False
+
     def _copy(self, source: str, target: str, digests: Collection[bytes]) -> None:
         """Objects, all in one run of rclone. One that is not at the source is left out, or is an error."""
         more = ("--no-traverse",) if len(digests) <= _FEW else ()
@@ -300,42 +303,34 @@ class RcloneTarget:
         """Download some, and hash what came. Raises: BackupError: nothing comes any more."""
         self._forget([f"objects/{place_of(one.digest)}" for one in wanted])
         with tempfile.TemporaryDirectory(dir=self._room) as top:
-            failure = None
             try:
                 self._copy(self._at("objects"), top, [one.digest for one in wanted])
             except RcloneError as exc:
-                failure = exc  # Of one of them, or of all.
+                self._bear(exc)
             found = [(one, *hash_file(Path(top, place_of(one.digest)))) for one in wanted]
-        if failure is not None and any(digest is None for _, digest, _ in found):
-            self._check_there()
         yield from found
 
     def _hash(self, one: Stored) -> tuple[Stored, bytes | None, int]:
         """Download one that is large, and keep nothing of it."""
         self._forget([f"objects/{place_of(one.digest)}"])
-        command = [*rclone.command(), "cat", self._at("objects", place_of(one.digest))]
         running, size = CLOAKFS_1.running_digest(), 0
-        with tempfile.TemporaryFile(dir=self._room) as said:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, env=rclone.environment()
-            )
-            try:
-                assert process.stdout is not None
-                while piece := process.stdout.read(_PIECE):
-                    running.update(piece)
-                    size += len(piece)
-            except BaseException:
-                process.kill()
-                raise
-            finally:
-                process.communicate()
-        if process.returncode:
-            self._check_there()
+        try:
+            for piece in rclone.pieces("cat", self._at("objects", place_of(one.digest))):
+                running.update(piece)
+                size += len(piece)
+        except RcloneError as exc:
+            self._bear(exc)
             return one, None, size
         return one, running.digest(), size
 
+    def _bear(self, exc: RcloneError) -> None:
+        """After something could not be read: is it that, or the remote? Raises: BackupError: the remote."""
+        if exc.trouble in rclone.HOPELESS:
+            raise exc
+        self._check_there()
+
     def _check_there(self) -> None:
-        """After something could not be read: is it that, or the remote? Raises: BackupError."""
+        """Raises: BackupError: it is no target any more, or cannot be reached."""
         if self._get(MARKER) is None:
             raise BackupError(f"the target of the backup is gone: {printable(self.remote)}", hint=_GONE)
 
