@@ -26,13 +26,17 @@ _KEPT: Final = ("RCLONE_CONFIG", "RCLONE_PASSWORD_COMMAND", "RCLONE_CA_CERT", "R
 # What fails is said at once; the next run goes on where this one stopped. A dead network is noticed after a minute.
 _ALWAYS: Final = (
     *("--retries", "1", "--low-level-retries", "2", "--contimeout", "30s", "--timeout", "60s"),
-    *("--transfers", "8", "--ask-password=false", "--use-json-log", "--stats", "0"),
+    *("--transfers", "8", "--ask-password=false", "--use-json-log", "--log-level", "DEBUG", "--stats", "0"),
 )
 _STAMP: Final = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
+_EARLY: Final = re.compile(r"(DEBUG|INFO|NOTICE) *:")  # Before it has read how its log is to look.
 _ENDED: Final = {3, 4}  # Directory, or file, not found.
 _LEVELS: Final = ("error", "critical", "fatal", "panic")
 _SHOWN: Final = 300
 _LINES: Final = 1000
+_TRIED: Final = re.compile(r"low level retry \d+/\d+ \(error")
+GIVE_UP = 20
+"""So often in a row the remote was out of reach: it waits for longer each time, and goes on to the next file."""
 _PIECE: Final = 1 << 20
 
 
@@ -158,6 +162,7 @@ class _Listening(threading.Thread):
         super().__init__(daemon=True)
         self._process = process
         self._lines: list[str] = []
+        self._tries = 0
 
     @property
     def said(self) -> str:
@@ -167,11 +172,26 @@ class _Listening(threading.Thread):
         assert self._process.stderr is not None
         with self._process.stderr as stream:
             for raw in stream:
-                line = raw.decode("utf-8", "replace").rstrip("\n")
-                if len(self._lines) < _LINES or _is_complaint(line):
-                    self._lines = [*self._lines[-_LINES:], line]
-                if _is_complaint(line) and _trouble(line) in HOPELESS:
-                    self._process.terminate()
+                self._take(raw.decode("utf-8", "replace").rstrip("\n"))
+
+    def _take(self, line: str) -> None:
+        told = _told(line)
+        text = str(told["msg"])
+        if text.startswith("Copied"):
+            self._tries = 0
+        elif _TRIED.match(text) and _trouble(text) is Trouble.UNREACHABLE:
+            self._tries += 1
+            if self._tries == GIVE_UP:
+                self._end(json.dumps({"level": "error", "msg": text}))
+        elif _is_complaint(line):
+            self._end(line) if _trouble(text) in HOPELESS else self._keep(line)
+
+    def _end(self, line: str) -> None:
+        self._keep(line)
+        self._process.terminate()
+
+    def _keep(self, line: str) -> None:
+        self._lines = [*self._lines[-_LINES:], line]
 
 
 def command() -> list[str]:
@@ -225,7 +245,9 @@ def _told(line: str) -> Mapping[str, object]:
         told = json.loads(line)
     except ValueError:
         told = None
-    return told if isinstance(told, dict) and {"level", "msg"} <= set(told) else {"level": "error", "msg": line}
+    if isinstance(told, dict) and {"level", "msg"} <= set(told):
+        return told
+    return {"level": "debug" if _EARLY.match(_STAMP.sub("", line)) else "error", "msg": line}
 
 
 # -- which remotes ---------------------------------------------------------------------------------------------------

@@ -366,6 +366,7 @@ def test_the_network_goes_in_the_middle(remotes: Remotes, sealed: Sealed, kind: 
     """The server dies while a file is on its way: no run counts; the next one is whole, whatever was left there."""
     sealed.write({b"big-%d" % number: pattern(3 << 20, number) for number in range(4)})
     remotes.monkeypatch.setenv("RCLONE_BWLIMIT", "4M")
+    remotes.monkeypatch.setattr(rclone, "GIVE_UP", 3)
     with remotes.server(kind) as server:
         target = RcloneTarget("nas:b")
         target.write_marker(MARKER)
@@ -391,7 +392,7 @@ def test_the_network_goes_in_the_middle(remotes: Remotes, sealed: Sealed, kind: 
 
 
 def _kill_in_the_middle(server: object) -> None:
-    wait_for(lambda: any(0 < one.stat().st_size < 3 << 20 for one in server.objects("b")), "a file is on its way")
+    wait_for(lambda: any(100_000 < one.stat().st_size < 3 << 20 for one in server.objects("b")), "a file is on its way")
     server.kill()
 
 
@@ -450,6 +451,7 @@ def test_a_full_remote(remotes: Remotes, sealed: Sealed) -> None:
 def test_what_failures_mean(said: str, trouble: Trouble) -> None:
     """What rclone says becomes one of our words, with what to do; of what it says no password is shown."""
     line = json.dumps({"level": "error", "msg": said}) + "\n" + json.dumps({"level": "info", "msg": "quota"})
+    line = f"2026/11/28 00:00:00 DEBUG : Setting --ca-cert\n{line}"
     error = rclone.error_of(1, line if said else "")
     assert error.trouble is trouble
     assert error.hint
