@@ -55,7 +55,7 @@ class RcloneTarget:
     def __init__(self, remote: str) -> None:
         self.remote = remote
         self._waiting: Path | None = None
-        self._directories: tuple[str, ...] = ()
+        self._leads: rclone.Remote | None = None
 
     def _at(self, *names: str) -> str:
         """A place on the remote."""
@@ -70,7 +70,8 @@ class RcloneTarget:
         if self._waiting is not None:
             yield
             return
-        self._directories = rclone.look_at(self.remote).directories
+        if self._leads is None:
+            self._leads = rclone.look_at(self.remote)
         base = runtime.private_directory(runtime.state_directory() / "backup-uploads")
         folder = runtime.private_directory(base / CLOAKFS_1.digest(self.remote.encode(errors="surrogateescape")).hex())
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -98,6 +99,10 @@ class RcloneTarget:
         if self._waiting is None:
             raise AssertionError("internal error: a target is used that nobody holds")
         return self._waiting
+
+    @property
+    def _directories(self) -> tuple[str, ...]:
+        return self._leads.directories if self._leads is not None else ()
 
     # -- whose it is ---------------------------------------------------------------------------------------------------
 
