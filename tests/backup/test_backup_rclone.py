@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from encfs.backup import rclone
+from encfs.backup.copying import piped
 from encfs.backup.copying.rclone import RcloneTarget
 from encfs.backup.copying.target import Stored
 from encfs.backup.manifest import open_head
@@ -184,13 +185,14 @@ def test_a_target(served: Path, host_memory: Path) -> None:
     for one, content in zip(there, contents, strict=True):
         name = one.digest.hex()
         assert (top / "objects" / name[:2] / name).read_bytes() == content
-        reader = target.open(one)
-        assert (reader.pread(10_000, 0), reader.pread(10, 4995)) == (content, content[4995:])
-        reader.close()
+        with target.held(writing=False):
+            reader = target.open(one)
+            assert (reader.pread(10_000, 0), reader.pread(10, 4995)) == (content, content[4995:])
+            reader.close()
     assert target.objects() == {one.digest: one.size for one in there}
     gone = Stored(bytes(32), 5)
     assert read_back(target, [*there, gone]) == {**{one.digest: one.digest for one in there}, gone.digest: None}
-    with pytest.raises(FileNotFoundError):
+    with target.held(writing=False), pytest.raises(FileNotFoundError):
         target.open(gone)
     run = "01" * 16
     with target.held(writing=True):
@@ -207,6 +209,26 @@ def test_a_target(served: Path, host_memory: Path) -> None:
         target.read_run(run)
     assert list((host_memory / "backup-uploads").rglob("*.part")) == []
     assert all(not list(one.iterdir()) for one in (host_memory / "backup-uploads").iterdir())
+
+
+def test_reading_here_and_there(remotes: Remotes) -> None:
+    """Any piece of an object comes as it is; when the network goes, that is an error and not the end of the file."""
+    content = pattern(2_000_000)
+    with remotes.server("sftp") as server:
+        target = RcloneTarget("nas:b")
+        target.write_marker(MARKER)
+        (one,) = put(target, content)
+        with target.held(writing=False):
+            reader = target.open(one)
+            for offset, size in ((0, 512), (32_767, 2), (100, 1_500_000), (1_999_990, 100), (2_000_000, 5)):
+                assert reader.pread(size, offset) == content[offset : offset + size]
+            server.kill()
+            remotes.monkeypatch.setattr(piped, "PATIENCE", 1.0)
+            with pytest.raises(OSError, match="Input/output error"):
+                reader.pread(1_000_000, 0)
+            reader.close()
+            with pytest.raises(RcloneError, match="cannot be reached"):
+                target.open(one)
 
 
 def test_one_flipped_bit(served: Path) -> None:

@@ -16,14 +16,15 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from encfs import runtime
 from encfs.backup import markers, rclone
+from encfs.backup.copying.piped import Piped
 from encfs.backup.copying.target import PART_SUFFIX, Part, Reader, Stored
-from encfs.backup.copying.waiting import FetchedReader, WaitingPart, batches, hash_file, place_of, sync
+from encfs.backup.copying.waiting import WaitingPart, batches, hash_file, place_of, sync
 from encfs.backup.manifest import Manifest
 from encfs.backup.markers import MARKER, Marker
 from encfs.backup.rclone import RcloneError, Trouble
@@ -56,6 +57,7 @@ class RcloneTarget:
         self.remote = remote
         self._waiting: Path | None = None
         self._leads: rclone.Remote | None = None
+        self._piped: Piped | None = None
 
     def _at(self, *names: str) -> str:
         """A place on the remote."""
@@ -84,7 +86,9 @@ class RcloneTarget:
                 self._waiting = Path(waiting)
                 yield
         finally:
-            self._waiting = None
+            piped, self._waiting, self._piped = self._piped, None, None
+            if piped is not None:
+                piped.close()
             os.close(fd)
 
     @staticmethod
@@ -215,14 +219,20 @@ class RcloneTarget:
                     yield one, digest
 
     def open(self, wanted: Stored) -> Reader:
-        with self.held(writing=False), tempfile.TemporaryDirectory(dir=self._room) as top:
-            with _Missing():
-                self._copy(self._at("objects"), top, [wanted.digest])
-            try:
-                return FetchedReader(os.open(Path(top, place_of(wanted.digest)), os.O_RDONLY | os.O_CLOEXEC))
-            except FileNotFoundError:
-                self._check_there()
-                raise _missing(f"objects/{place_of(wanted.digest)}") from None
+        if self._waiting is None:
+            raise AssertionError("internal error: a target is used that nobody holds")
+        name = f"objects/{place_of(wanted.digest)}"
+        self._forget([name])
+        try:
+            if self._piped is None:
+                self._piped = Piped(self.remote)
+            return self._piped.open(name)
+        except OSError as exc:
+            if self._piped is not None and not isinstance(exc, FileNotFoundError):
+                self._piped.close()
+                self._piped = None  # The next one is asked anew.
+            self._check_there()
+            raise
 
     def remove(self, digests: Iterable[bytes]) -> int:
         there = self.objects()
@@ -345,8 +355,10 @@ class RcloneTarget:
             for name in names:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-                    with closing(FetchedReader(fd)):
+                    try:
                         caches.forget_file(fd)
+                    finally:
+                        os.close(fd)
 
 
 def _missing(name: str) -> FileNotFoundError:

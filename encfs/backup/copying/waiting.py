@@ -1,4 +1,4 @@
-"""Files on this computer that are on their way to a remote, or have come from one.
+"""Files on this computer that are on their way to a remote, or have come from one, and what objects are called there.
 
 Owns: what they are called here, what is in them. Must not know: how they get there.
 """
@@ -37,19 +37,6 @@ class WaitingPart:
     def drop(self) -> None:
         self.close()
         self.path.unlink(missing_ok=True)
-
-
-class FetchedReader:
-    """Satisfies :class:`encfs.backup.copying.target.Reader`: a file that has no name any more."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def pread(self, size: int, offset: int) -> bytes:
-        return os.pread(self._fd, size, offset)
-
-    def close(self) -> None:
-        os.close(self._fd)
 
 
 def place_of(digest: bytes) -> str:
