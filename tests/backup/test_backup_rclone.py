@@ -21,6 +21,7 @@ from encfs.backup.markers import Marker, check_marker
 from encfs.backup.plans import EngineKind
 from encfs.backup.rclone import RcloneError, Trouble
 from encfs.errors import BackupError, NotEmptyError, UsageError, WrongMediumError
+from tests.support import blockdev
 from tests.support.backup_plans import PLAN, VOLUME, a_plan
 from tests.support.mounting import wait_for
 from tests.support.rclone_remotes import PASSWORD, Remotes, needs_rclone
@@ -63,20 +64,26 @@ def read_back(target: RcloneTarget, wanted: list[Stored]) -> dict[bytes, bytes |
 # -- which remotes -----------------------------------------------------------------------------------------------------
 
 
+CLEAR = [
+    ("webdav", {"url": "http://nas.lan/dav", "pass": PASSWORD}),
+    ("ftp", {"host": "nas.lan", "pass": PASSWORD}),
+    ("webdav", {"url": "HTTP://nas.lan/dav"}),
+    ("s3", {"provider": "Minio", "endpoint": "http://nas.lan:9000", "secret_access_key": PASSWORD}),
+    ("swift", {"auth": "http://nas.lan/auth"}),
+    ("http", {"url": "https://nas.lan"}),
+    ("smb", {"host": "nas.lan"}),
+    ("memory", {}),
+]
+AROUND = ("alias", "crypt", "union", "combine", "on the spot")
+
+
 @pytest.mark.parametrize(
-    ("kind", "options"),
+    ("kind", "options", "around"),
     [
-        ("webdav", {"url": "http://nas.lan/dav", "pass": PASSWORD}),
-        ("webdav", {"url": "HTTP://nas.lan/dav"}),
-        ("s3", {"provider": "Minio", "endpoint": "http://nas.lan:9000", "secret_access_key": PASSWORD}),
-        ("swift", {"auth": "http://nas.lan/auth"}),
-        ("ftp", {"host": "nas.lan", "pass": PASSWORD}),
-        ("http", {"url": "https://nas.lan"}),
-        ("smb", {"host": "nas.lan"}),
-        ("memory", {}),
+        *((kind, options, None) for kind, options in CLEAR),
+        *((kind, options, around) for kind, options in CLEAR[:2] for around in AROUND),
     ],
 )
-@pytest.mark.parametrize("around", [None, "alias", "crypt", "union", "combine", "on the spot"])
 def test_clear_text_remotes(remotes: Remotes, kind: str, options: dict[str, str], around: str | None) -> None:
     """Refused before anything is sent, also where another remote is around it; no secret is shown."""
     remotes.add("inner", kind, **options)
@@ -361,6 +368,7 @@ def sealed(tmp_path: Path) -> Sealed:
     return made
 
 
+@pytest.mark.parametrize("served", ["directory", pytest.param("sftp", marks=pytest.mark.slow)], indirect=True)
 def test_runs(served: Path, sealed: Sealed) -> None:
     """Two runs on each kind of remote: each opens as the volume was then; what did not change is not sent again."""
     target = RcloneTarget("nas:b")
@@ -383,7 +391,7 @@ def test_runs(served: Path, sealed: Sealed) -> None:
     assert engine.verify(second.manifest.head.run, Silent()).damaged == ()
 
 
-@pytest.mark.parametrize("kind", ["webdav", "sftp"])
+@pytest.mark.parametrize("kind", ["webdav", pytest.param("sftp", marks=pytest.mark.slow)])
 def test_the_network_goes_in_the_middle(remotes: Remotes, sealed: Sealed, kind: str) -> None:
     """The server dies while a file is on its way: no run counts; the next one is whole, whatever was left there."""
     sealed.write({b"big-%d" % number: pattern(3 << 20, number) for number in range(4)})
@@ -439,8 +447,6 @@ def test_a_certificate_that_is_not_known(remotes: Remotes) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a filesystem")
 def test_a_full_remote(remotes: Remotes, sealed: Sealed) -> None:
     """It is said, and what was there is there: the run before is still whole."""
-    from tests.support import blockdev
-
     path = remotes.directory()
     blockdev.mount("tmpfs", path, "tmpfs", "size=1m")
     try:
