@@ -29,6 +29,7 @@ from encfs.stick import programs
 OLDEST: Final = (0, 14)
 _VERSION: Final = re.compile(r"restic (\d+)\.(\d+)")
 _SFTP: Final = re.compile(r"sftp:(?://(?P<at>[^/]+)/(?P<url>.*)|(?P<host>[^:]+):(?P<path>.*))\Z", re.DOTALL)
+_ID_DIGITS: Final = 64
 _KEPT: Final = 1 << 18
 _GRACE: Final = 10.0
 _OF_A_FILE: Final = '{"message_type":"error"'
@@ -223,14 +224,32 @@ class Restic:
     def snapshots(self, *tags: str) -> list[Snapshot]:
         """All that cloakfs made here and that have these tags, the oldest first. Raises: ResticError."""
         wanted = ",".join(("cloakfs", *tags))
-        text = "".join(self.call("snapshots", "--json", "--tag", wanted))
+        text = "".join(self.call("snapshots", "--json", "--no-lock", "--tag", wanted))
         found = [Snapshot(one) for one in json.loads(text) or []]
         return sorted(found, key=lambda one: (one.run, one.time, one.id))
 
     def in_pack(self, pack: str, snapshot: str) -> set[bytes]:
-        """Paths of the files of a snapshot that lie in a pack, wholly or in part. Raises: ResticError."""
-        text = "".join(self.call("find", "--json", "--snapshot", snapshot, "--pack", pack, "--no-lock"))
+        """Paths of the files of a snapshot that lie in a pack that is gone, wholly or in part.
+
+        Args:
+            pack: its id, or the beginning of it.
+            snapshot: id.
+
+        Raises:
+            ResticError: so much is gone that it cannot be told.
+        """
+        text = "".join(self.call("find", "--json", "--snapshot", snapshot, "--pack", self._whole_id(pack), "--no-lock"))
         return {os.fsencode(one["path"]).lstrip(b"/") for one in json.loads(text) or []}
+
+    def _whole_id(self, pack: str) -> str:
+        """Of a pack that is gone. Over sftp restic tells the beginning only; its check names those that are gone."""
+        if len(pack) == _ID_DIGITS:
+            return pack
+        with ended(self.start("check", "--no-lock")) as running:
+            list(running.lines())
+            running.wait()
+        found = re.search(rf"{pack}[0-9a-f]{{{_ID_DIGITS - len(pack)}}}", running.complaints)
+        return found[0] if found else pack
 
 
 class Snapshot:

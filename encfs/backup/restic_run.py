@@ -24,6 +24,7 @@ from encfs.backup.manifest import Manifest, keyed_digest
 from encfs.backup.plain_tree import Look, PlainTree, Seen, kind_of
 from encfs.backup.restic import Restic, snapshot_in
 from encfs.backup.restic_source import ResticSource
+from encfs.backup.restic_words import ResticError, Trouble
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import BackupError, DataError
 from encfs.format.backup import NO_DIGEST, Item, ItemKind, Taken
@@ -225,7 +226,6 @@ class ResticRun:
 
     def _take(self) -> str:
         """One pass. Returns: the id of its snapshot, as much of it as restic tells."""
-        parent = ("--force",) if self._again or not self._parent else ("--parent", self._parent)
         summary: list[str] = []
         progress = _Progress(self._steps, "copying", 0)
 
@@ -237,9 +237,20 @@ class ResticRun:
             elif message.get("message_type") == "status":
                 progress.at(int(message.get("bytes_done", 0)), int(message.get("total_bytes", 0)))
 
-        arguments = ("backup", ".", "--json", "--one-file-system", *parent, *tags(self._run, "data"))
-        try:
+        def call(*parent: str) -> None:
+            arguments = ("backup", ".", "--json", "--one-file-system", *parent, *tags(self._run, "data"))
             self._restic.call(*arguments, cwd=self._tree.top, told=told)
+
+        try:
+            if self._again or not self._parent:
+                call("--force")
+            else:
+                try:
+                    call("--parent", self._parent)
+                except ResticError as exc:
+                    if exc.trouble is not Trouble.SNAPSHOT:
+                        raise
+                    call("--force")  # Somebody took the one before away.
         finally:
             self._tree.check()  # What failed since the volume was locked is told as that.
         self._parent = snapshot_in(summary)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from encfs.backup.manifest import Manifest
@@ -74,13 +74,16 @@ class ResticSource:
         """The content in pieces of up to 1 MiB. Raises: DataError: it is damaged in the repository. ResticError."""
         with self._asking(path) as at:
             fd = os.open(at, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as file:
+        try:
             while True:
                 with self._asking(path):
-                    piece = file.read(_PIECE)
+                    piece = os.read(fd, _PIECE)
                 if not piece:
                     return
                 yield piece
+        finally:
+            with suppress(OSError):  # The mount may be gone; nothing was written.
+                os.close(fd)
 
     def attributes(self, path: bytes) -> Mapping[str, bytes]:
         """Extended ones of a file or directory, with ACLs, by name. Raises: OSError, DataError, ResticError."""

@@ -25,6 +25,7 @@ class Trouble(StrEnum):
     LOCKED = "locked"
     KEY = "key"
     MISSING = "missing"
+    SNAPSHOT = "snapshot"
     DAMAGED = "damaged"
     GONE = "gone"
     NETWORK = "network"
@@ -51,7 +52,7 @@ class ResticError(BackupError):
 
     Attributes:
         trouble: why.
-        pack: the beginning of the id of the pack that cannot be read, or empty.
+        pack: the id of the pack that cannot be read, or its beginning; or empty.
     """
 
     def __init__(self, trouble: Trouble, message: str, *, hint: str = "", pack: str = "") -> None:
@@ -73,6 +74,10 @@ _SAID: Final[dict[Trouble, tuple[str, str]]] = {
     Trouble.DAMAGED: (
         "the repository at the target is damaged: parts of it are missing or are not what was written",
         "See what of it is still good: cloakfs backup verify. Keep it, and begin another backup on another medium.",
+    ),
+    Trouble.SNAPSHOT: (
+        "the data of a run are not in the repository any more",
+        "Somebody took them away (restic forget). Make another run: cloakfs backup run",
     ),
     Trouble.GONE: (
         "the target went away, or its medium fails",
@@ -111,6 +116,7 @@ _SAID: Final[dict[Trouble, tuple[str, str]]] = {
 # In this order: the first that is found counts. Texts of restic 0.14 to 0.17, of the kernel, of sftp and of ssh.
 _SIGNS: Final[tuple[tuple[Trouble, str], ...]] = (
     (Trouble.LOCKED, r"repository is already locked"),
+    (Trouble.SNAPSHOT, r"no matching ID found|no snapshot found"),
     (Trouble.KEY, r"wrong password or no key found"),
     (Trouble.THERE, r"config file already exists|config already exists|already initialized"),
     (Trouble.HOST_KEY, r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED"),
@@ -128,7 +134,7 @@ _SIGNS: Final[tuple[tuple[Trouble, str], ...]] = (
     (Trouble.DENIED, r"permission denied|operation not permitted"),
 )
 _RETRY: Final = re.compile(r"returned error, retrying after [^:]*: (?P<why>.*)")
-_PACK: Final = re.compile(r"^Load\(<data/([0-9a-f]+)>")
+_PACK: Final = re.compile(r"^Load\(<data/([0-9a-f]+)>(?:.*/(\1[0-9a-f]*))?")
 _LOCK: Final = re.compile(r"locked.* by PID (\d+) on (\S+) by ")
 _SINCE: Final = re.compile(r"lock was created at ([0-9-]+ [0-9:]+)")
 
@@ -151,9 +157,9 @@ def hopeless(line: str) -> Trouble | None:
 
 
 def pack_in(line: str) -> str:
-    """The beginning of the id of the pack that cannot be read, empty if that is not what a line is about."""
+    """The id of the pack that cannot be read, or its beginning; empty if that is not what a line is about."""
     found = _PACK.search(line)
-    return found[1] if found else ""
+    return (found[2] or found[1]) if found else ""
 
 
 def lock_in(text: str) -> Lock | None:
