@@ -25,8 +25,8 @@ from encfs.backup.manifest import Manifest, RunHead, content_key, open_head, ope
 from encfs.backup.plain_tree import PlainTree
 from encfs.backup.restic import Restic, ended, raise_if_failed, snapshot_in
 from encfs.backup.restic_mount import SILENCE, Mounted, Remounting, mounted
-from encfs.backup.restic_run import ResticRun, is_right, tags
-from encfs.backup.restic_source import ResticSource
+from encfs.backup.restic_run import ResticRun, tags
+from encfs.backup.restic_source import ResticSource, is_right
 from encfs.crypto import rng
 from encfs.errors import BackupError, DataError
 from encfs.format.backup import Item, ItemKind, Taken
@@ -150,7 +150,8 @@ class ResticEngine:
                 previous=previous.head.run if previous else "",
             )
             manifest = self._complete(Manifest(head, took.items))
-            one.remember()
+            with suppress(OSError):  # The run is complete; without this the next one reads everything.
+                one.remember()
         return Made(
             manifest=manifest,
             change=took.change,

@@ -11,9 +11,10 @@ parent. What is written to all the time is in the last pass as restic read it, a
 from __future__ import annotations
 
 import json
+import stat
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -21,29 +22,16 @@ from typing import Final
 from encfs.backup.digest_cache import DigestCache
 from encfs.backup.engine import Change, Guard, Steps
 from encfs.backup.manifest import Manifest, keyed_digest
+from encfs.backup.plain_contents import Contents, Progress, is_there
 from encfs.backup.plain_tree import Look, PlainTree, Seen, kind_of
 from encfs.backup.restic import Restic, snapshot_in
-from encfs.backup.restic_source import ResticSource
+from encfs.backup.restic_source import ResticSource, content_of, is_right
 from encfs.backup.restic_words import ResticError, Trouble
-from encfs.crypto.suite import CLOAKFS_1
-from encfs.errors import BackupError, DataError
-from encfs.format.backup import NO_DIGEST, Item, ItemKind, Taken
+from encfs.errors import BackupError
+from encfs.format.backup import Item, ItemKind, Taken
 
 PASSES: Final = 4
 OpenSnapshot = Callable[[str], AbstractContextManager[ResticSource]]
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What an entry had when it was read. ``digest``: keyed, empty of what is no file.
-
-    ``readable``: False if it could not be read; then nothing else is known.
-    """
-
-    digest: bytes = field(default=NO_DIGEST, repr=False)
-    attributes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    target: bytes = field(default=b"", repr=False)
-    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +81,12 @@ class ResticRun:
         self._key = key
         self._cache = cache
         self._before = previous.by_path if previous is not None else {}
-        # Attributes of what did not change are taken from the manifest that goes with the cache.
-        self._goes_with = previous is not None and previous.head.run == cache.run
         self._parent = parent
         self._run = run
         self._flush = flush
         self._opened = opened
         self._steps = steps
-        self._contents: dict[tuple[bytes, Seen], Content] = {}
+        self._contents = Contents(tree, key=key, cache=cache, previous=previous, steps=steps)
         self._written = 0
         self._again = False
         self._still: Look = {}
@@ -118,8 +104,8 @@ class ResticRun:
         looked_at = time.time_ns()
         self._flush()
         state = self._tree.look()
-        self._read(state)
-        change = self._change(state)
+        self._contents.read(state)
+        change = self._contents.change(state)
         guard(change)
         took, self._still = self._passes(state, change)
         self._digests = {item.path: item.digest for item in took.items if item.taken is Taken.WHOLE}
@@ -152,82 +138,15 @@ class ResticRun:
                         hint="Its medium or its connection is failing. Replace it, and begin another backup there.",
                     )
                 self._again = True
-            self._read(after)
+            self._contents.read(after)
             state = after
-
-    # -- reading the volume --------------------------------------------------------------------------------------------
-
-    def _read(self, look: Look) -> None:
-        """Find out what each entry has, of which that is not known."""
-        missing = [(path, seen) for path, seen in look.items() if (path, seen) not in self._contents]
-        left: list[tuple[bytes, Seen]] = []
-        for path, seen in missing:
-            known = self._known(path, seen)
-            if known is None:
-                left.append((path, seen))
-            else:
-                self._contents[path, seen] = known
-        progress = _Progress(self._steps, "looking", sum(seen.size for _, seen in left))
-        by_inode: dict[Seen, bytes] = {}
-        for path, seen in left:
-            self._contents[path, seen] = self._content(path, seen, by_inode, progress)
-
-    def _known(self, path: bytes, seen: Seen) -> Content | None:
-        digest = self._cache.digest(path, seen)
-        item = self._before.get(path)
-        if digest is None or not self._goes_with or item is None or item.taken is not Taken.WHOLE:
-            return None
-        return Content(digest if seen.kind is ItemKind.FILE else NO_DIGEST, item.attributes, item.target)
-
-    def _content(self, path: bytes, seen: Seen, by_inode: dict[Seen, bytes], progress: _Progress) -> Content:
-        digest = target = NO_DIGEST
-        try:
-            attributes = self._tree.attributes(path, seen.kind)
-            if seen.kind is ItemKind.SYMLINK:
-                target = self._tree.target(path)
-            elif seen.kind is ItemKind.FILE:
-                known = self._cache.digest(path, seen) or by_inode.get(seen)
-                if known is None:
-                    known = keyed_digest(self._key, self._tree.digest(path, progress.more))
-                else:
-                    progress.more(seen.size)
-                digest = by_inode[seen] = known
-        except OSError:
-            return Content(readable=False)
-        return Content(digest, attributes, target)
-
-    def _change(self, state: Look) -> Change:
-        before = {path: item for path, item in self._before.items() if _is_there(item)}
-        now = {path: self._contents[path, seen] for path, seen in state.items() if seen.kind is ItemKind.FILE}
-        other = {path for path in before.keys() & now.keys() if before[path].digest != now[path].digest}
-        new = Counter(now[path].digest for path in now.keys() - before.keys())
-        gone = lost = 0
-        for path in before.keys() - now.keys():
-            gone += 1
-            if new[before[path].digest] > 0:
-                new[before[path].digest] -= 1  # It is only somewhere else now.
-            else:
-                lost += 1
-        replaced = {path for path in other if self._goes_with and self._is_replaced(path, state[path])}
-        return Change(
-            before=len(before),
-            changed=len(other) - len(replaced),
-            replaced=len(replaced),
-            removed=lost,
-            added=len(now.keys() - before.keys()) - (gone - lost),
-        )
-
-    def _is_replaced(self, path: bytes, seen: Seen) -> bool:
-        """Whether another file stands there, as after a program that saves under a new name and renames."""
-        known = self._cache.before(path)
-        return known is not None and known.inode != seen.inode
 
     # -- restic --------------------------------------------------------------------------------------------------------
 
     def _take(self) -> str:
         """One pass. Returns: the id of its snapshot, as much of it as restic tells."""
         summary: list[str] = []
-        progress = _Progress(self._steps, "copying", 0)
+        progress = Progress(self._steps, "copying", 0)
 
         def told(line: str) -> None:
             message = json.loads(line) if line.startswith("{") else {}
@@ -261,11 +180,31 @@ class ResticRun:
     def _items(self, source: ResticSource, state: Look, after: Look, moving: set[bytes]) -> tuple[Item, ...]:
         numbers: dict[int, int] = {}
         items = [self._item(path, seen, numbers) for path, seen in state.items() if path not in moving]
+        moving |= self._in_passing(source, moving, state.keys() | after.keys())
         items += [item for path in moving if (item := self._as_taken(source, path, after.get(path))) is not None]
         return tuple(sorted(items, key=lambda one: one.path))
 
+    def _in_passing(self, source: ResticSource, moving: set[bytes], known: AbstractSet[bytes]) -> set[bytes]:
+        """What restic has of entries that were there only between two looks: their directory has changed."""
+        found: set[bytes] = set()
+        pending = sorted(moving)
+        while pending:
+            folder = pending.pop()
+            try:
+                if folder and not stat.S_ISDIR(source.stat(folder).mode):
+                    continue
+                entries = source.list(folder).entries
+            except FileNotFoundError:
+                continue
+            for entry in entries:
+                path = folder + b"/" + entry.name if folder else entry.name
+                if path not in known and path not in found:
+                    found.add(path)
+                    pending.append(path)
+        return found
+
     def _item(self, path: bytes, seen: Seen, numbers: dict[int, int]) -> Item:
-        content = self._contents[path, seen]
+        content = self._contents.of(path, seen)
         item = _bare(path, seen)
         if not content.readable or path in self._tree.unreadable:
             return replace(item, taken=Taken.MISSING)
@@ -308,8 +247,8 @@ class ResticRun:
 
     def _read_back(self, source: ResticSource, items: tuple[Item, ...]) -> tuple[int, int, int]:
         """Files that are new or changed, as the target gives them: how many are wrong, right bytes, right files."""
-        wanted = [item for item in items if _is_there(item) and item.taken is not Taken.LIVE and self._is_new(item)]
-        progress = _Progress(self._steps, "reading back", sum(item.size for item in wanted))
+        wanted = [item for item in items if is_there(item) and item.taken is not Taken.LIVE and self._is_new(item)]
+        progress = Progress(self._steps, "reading back", sum(item.size for item in wanted))
         wrong = read = count = 0
         for item in wanted:
             if is_right(source, item, self._key):
@@ -330,24 +269,6 @@ def tags(run: str, what: str) -> Iterator[str]:
     yield from ("--tag", f"cloakfs,run={run},{what}")
 
 
-def is_right(source: ResticSource, item: Item, key: bytes) -> bool:
-    """Whether a file in the repository is what the manifest says. Raises: ResticError."""
-    try:
-        digest, size = content_of(source, item.path)
-    except (OSError, DataError):
-        return False
-    return size == item.size and keyed_digest(key, digest) == item.digest
-
-
-def content_of(source: ResticSource, path: bytes) -> tuple[bytes, int]:
-    """SHA-256 and size of a file in the repository. Raises: OSError, DataError, ResticError."""
-    running, size = CLOAKFS_1.running_digest(), 0
-    for piece in source.read(path):
-        running.update(piece)
-        size += len(piece)
-    return running.digest(), size
-
-
 def _bare(path: bytes, seen: Seen) -> Item:
     """Without what has to be read. A file has no digest yet."""
     is_file = seen.kind is ItemKind.FILE
@@ -361,26 +282,3 @@ def _bare(path: bytes, seen: Seen) -> Item:
         device=seen.device,
         taken=Taken.MISSING if is_file else Taken.WHOLE,
     )
-
-
-def _is_there(item: Item) -> bool:
-    return item.kind is ItemKind.FILE and item.taken is not Taken.MISSING
-
-
-class _Progress:
-    """Counts, and tells it now and then: at each MiB, not at each small file."""
-
-    def __init__(self, steps: Steps, name: str, total: int) -> None:
-        self._steps, self._name, self._total = steps, name, total
-        self._count = 0
-        steps.phase(name, total)
-
-    def more(self, count: int) -> None:
-        self._count += count
-        self._steps.done(self._count)
-
-    def at(self, count: int, total: int) -> None:
-        if total != self._total:
-            self._total = total
-            self._steps.phase(self._name, total)
-        self._steps.done(count)

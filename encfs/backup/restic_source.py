@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from encfs.backup.manifest import Manifest
+from encfs.backup.manifest import Manifest, keyed_digest
 from encfs.backup.plain_tree import attributes_at
 from encfs.backup.restic_mount import Remounting
 from encfs.backup.restic_words import ResticError, Trouble
+from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import DataError
+from encfs.format.backup import Item
 from encfs.volume.paths import Entry
 from encfs.volume.source import Listing
 
@@ -144,3 +146,21 @@ class ResticSource:
             links=2 if links else 1,
             inode=links or _ALONE | info.st_ino,
         )
+
+
+def is_right(source: ResticSource, item: Item, key: bytes) -> bool:
+    """Whether a file in the repository is what the manifest says. Raises: ResticError."""
+    try:
+        digest, size = content_of(source, item.path)
+    except (OSError, DataError):
+        return False
+    return size == item.size and keyed_digest(key, digest) == item.digest
+
+
+def content_of(source: ResticSource, path: bytes) -> tuple[bytes, int]:
+    """SHA-256 and size of a file in the repository. Raises: OSError, DataError, ResticError."""
+    running, size = CLOAKFS_1.running_digest(), 0
+    for piece in source.read(path):
+        running.update(piece)
+        size += len(piece)
+    return running.digest(), size

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from encfs.backup.drilling import Trial, Wish
 from encfs.backup.engine import Change
-from encfs.backup.manifest import open_manifest
+from encfs.backup.manifest import content_key, open_manifest
 from encfs.backup.restic_run import PASSES
+from encfs.backup.scratch import Scratch
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import BackupError, DataError, GuardError
 from encfs.format.backup import Item, ItemKind, Taken
@@ -130,8 +132,18 @@ def test_an_unchanged_run_reads_nothing(yard: Yard) -> None:
     assert third.manifest.by_path[b"folder/letter.txt"].digest == digest(b"dear Colleague")
 
 
+def test_what_has_just_changed_is_read_again(yard: Yard) -> None:
+    """A file that was written shortly before a run could change again without showing it: the next run reads it."""
+    (yard.top / "letter").write_bytes(b"dear colleague")
+    yard.run()
+    told = Told()
+    again = yard.engine().run(anything, told)
+    assert told.total("looking") == len(b"dear colleague")
+    assert again.new_files == 0
+
+
 def test_the_cache_tells_nothing(yard: Yard) -> None:
-    """In the state directory nothing has a name or a content, or a digest without a key, and a damaged cache is none."""
+    """In the state directory is no name, no content, no digest without a key; a damaged cache is none."""
     (yard.top / "Mueller-Anna.txt").write_bytes(b"diagnosis of a patient")
     os.utime(yard.top / "Mueller-Anna.txt", (1, 1))
     newest = os.lstat(yard.top / "Mueller-Anna.txt").st_ctime
@@ -225,6 +237,35 @@ def test_what_comes_and_goes_meanwhile(yard: Yard) -> None:
     assert items[last].taken is Taken.MISSING
     assert items[f"goes-{PASSES}".encode()].taken is Taken.LIVE
     assert f"goes-{PASSES - 1}".encode() not in items
+
+
+def test_what_was_there_only_for_a_moment(yard: Yard) -> None:
+    """What restic has of a file that came and went between two looks is listed too: nothing is there that is not."""
+    (yard.top / "folder").mkdir()
+    passing = yard.top / "folder" / "lock"
+
+    class Steps(Told):
+        def phase(self, name: str, total: int) -> None:
+            super().phase(name, total)
+            if name == "copying":
+                passing.write_bytes(b"in passing")
+
+    made = yard.engine(flush=lambda: passing.unlink(missing_ok=True)).run(anything, Steps())
+    item = made.manifest.by_path[b"folder/lock"]
+    assert (item.taken, item.digest) == (Taken.LIVE, digest(b"in passing"))
+
+
+def test_a_drill_of_it(yard: Yard) -> None:
+    """All of a run, restored for a trial, is as its manifest says, with modes, owners, times and attributes."""
+    _fill(yard.top)
+    (yard.top / "socket").unlink()
+    made = yard.run()
+    engine = yard.engine()
+    with Scratch(1 << 20) as scratch:
+        trial = Trial(engine, made.manifest, key=content_key(KEY), scratch=scratch, steps=Told())
+        came = trial.run(Wish(sample=None, seed=0))
+    assert came.passed
+    assert (came.found.files, came.found.extra) == (6, 0)
 
 
 # -- the guard ---------------------------------------------------------------------------------------------------------

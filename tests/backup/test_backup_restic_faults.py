@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import shutil
 import signal
@@ -25,6 +25,7 @@ from tests.support.restic_repository import lock_from
 
 pytestmark = [pytest.mark.mount, pytest.mark.programs]
 
+_LOCKED = r"locked while|not open"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
 
@@ -158,7 +159,7 @@ def test_a_lock_of_a_killed_run(yard: Yard) -> None:
 def test_a_lock_of_another_computer(yard: Yard) -> None:
     """It stays, and who holds it since when is said; after it the run is made."""
     _write(yard.top, "a")
-    since = datetime.datetime.now(datetime.UTC)
+    since = dt.datetime.now(dt.UTC)
     lock = lock_from(yard.repository, KEY, host="upstairs", pid=4711, since=since.isoformat(), exclusive=True)
     error = _fails(Trouble.LOCKED, yard.engine())
     assert "process 4711 on upstairs" in str(error)
@@ -222,16 +223,15 @@ def test_a_pack_is_gone(yard: Yard) -> None:
 
 
 def test_a_pack_of_folders_is_gone(yard: Yard) -> None:
-    """Then what lies in those folders is damaged, and nothing waits for it."""
+    """Then all that lies in those folders is damaged, which is known at once; no run is made as if it were there."""
     _write(yard.top, "folder/a", "folder/b", "c")
-    run = yard.run().manifest.head.run
-    trees = [pack for pack in yard.packs() if pack.stat().st_size < 20_000]
-    for pack in trees:
-        pack.unlink()
-    checked = yard.engine()
-    with pytest.raises((DataError, ResticError)):
-        checked.manifest(run)
+    of_data: list[Path] = []
+    run = yard.run(flush=lambda: of_data.extend(yard.packs()[-1:])).manifest.head.run
+    of_data[-1].unlink()
+    checked = yard.engine().verify(run, Told())
+    assert (paths(checked.damaged), checked.bytes) == ([b"c", b"folder/a", b"folder/b"], 0)
     _fails(Trouble.DAMAGED, yard.engine())
+    assert yard.runs() == [run]
 
 
 def test_the_index_is_gone(yard: Yard) -> None:
@@ -327,7 +327,7 @@ def test_the_volume_is_locked_meanwhile(yard: Yard, when: str) -> None:
 
     if when == "before":
         _unmount(yard)
-    with pytest.raises(BackupError, match="locked while|not open") as caught:
+    with pytest.raises(BackupError, match=_LOCKED) as caught:
         yard.engine(flush=flush).run(lambda _: _unmount(yard) if when == "in the guard" else None, Told())
     assert "cloakfs mount" in caught.value.hint
     assert yard.runs() == [run]
@@ -344,7 +344,7 @@ def test_a_dead_daemon(yard: Yard) -> None:
     _write(yard.top, "a")
     yard.volume.kill_daemon()
     try:
-        with pytest.raises(BackupError, match="locked while|not open"):
+        with pytest.raises(BackupError, match=_LOCKED):
             yard.run()
     finally:
         yard.volume.clear_dead_mount()
