@@ -21,24 +21,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from encfs.backup.restic_words import PARTLY_READ, ResticError, Trouble, error_for, error_of, hopeless
-from encfs.errors import BackupError, UsageError
+from encfs.backup import restic_sftp
+from encfs.backup.restic_words import PARTLY_READ, ResticError, Trouble, error_of, hopeless, trouble_in
+from encfs.errors import BackupError
 from encfs.format.recovery_key import encode_recovery_key
 from encfs.stick import programs
 
 OLDEST: Final = (0, 14)
 _VERSION: Final = re.compile(r"restic (\d+)\.(\d+)")
-_SFTP: Final = re.compile(r"sftp:(?://(?P<at>[^/]+)/(?P<url>.*)|(?P<host>[^:]+):(?P<path>.*))\Z", re.DOTALL)
 _ID_DIGITS: Final = 64
 _KEPT: Final = 1 << 18
 _GRACE: Final = 10.0
 _OF_A_FILE: Final = '{"message_type":"error"'
-# A dead network is noticed after a minute; nobody is there to type a password or to say yes.
-_SSH: Final = tuple(
-    word
-    for option in ("BatchMode=yes", "ConnectTimeout=30", "ServerAliveInterval=15", "ServerAliveCountMax=4")
-    for word in ("-o", option)
-)
+
 
 Told = Callable[[str], None]
 
@@ -66,11 +61,15 @@ class Running:
     Attributes:
         hopeless: why it was ended; None if it was not.
         told: the line in which it said so.
+        ssh: the command line with which it reaches the target; empty if that is here.
+        partly: whether it may end with :data:`encfs.backup.restic_words.PARTLY_READ`.
     """
 
     def __init__(self, command: Sequence[str], password: bytes, *, stdin: int | bytes, cwd: bytes | None) -> None:
         self.hopeless: Trouble | None = None
         self.told = ""
+        self.ssh: Sequence[str] = ()
+        self.partly = False
         self._said: list[str] = []
         self._size = 0
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -165,7 +164,7 @@ class Restic:
         self._password = encode_recovery_key(key).encode() + b"\n"
         self._cache = cache
         self._program = ""
-        self._connection = _connection(location, ssh or shlex.split(os.environ.get("CLOAKFS_SSH", "ssh")))
+        self._ssh = restic_sftp.command(location, ssh or shlex.split(os.environ.get("CLOAKFS_SSH", "ssh")))
 
     @property
     def directory(self) -> bytes | None:
@@ -178,8 +177,11 @@ class Restic:
         """Begin a command. Raises: BackupError: restic is missing. OSError: ``cwd`` is gone."""
         self._program = self._program or program()
         cache = ("--cache-dir", str(self._cache)) if cached else ("--no-cache",)
-        command = [self._program, "-r", self.location, *self._connection, *cache, *arguments]
-        return Running(command, self._password, stdin=stdin, cwd=cwd)
+        over = ("-o", f"sftp.command={shlex.join(self._ssh)}") if self._ssh else ()
+        command = [self._program, "-r", self.location, *over, *cache, *arguments]
+        running = Running(command, self._password, stdin=stdin, cwd=cwd)
+        running.ssh, running.partly = self._ssh, arguments[0] == "backup"
+        return running
 
     def call(
         self, *arguments: str, stdin: bytes | None = None, cwd: bytes | None = None, told: Told | None = None
@@ -268,10 +270,13 @@ class Snapshot:
 
 def raise_if_failed(running: Running, status: int) -> None:
     """Raises: ResticError: that is how it ended."""
-    if running.hopeless is not None:
-        raise error_of(running.hopeless, running.told)
-    if status not in (0, PARTLY_READ):
-        raise error_for(running.complaints, status)
+    if running.hopeless is None and (status == 0 or (running.partly and status == PARTLY_READ)):
+        return
+    text = running.complaints if running.hopeless is None else running.told
+    trouble = running.hopeless or trouble_in(text)
+    if trouble is Trouble.NETWORK and running.ssh:
+        trouble = restic_sftp.trouble(running.ssh) or trouble  # restic may have ended before ssh could say it.
+    raise error_of(trouble, text, status)
 
 
 def snapshot_in(lines: Iterable[str]) -> str:
@@ -302,23 +307,3 @@ def _with_parent() -> list[str]:
 def _environment() -> dict[str, str]:
     """Nothing that tells restic of another repository or password."""
     return {name: value for name, value in os.environ.items() if not name.startswith("RESTIC_")} | {"LC_ALL": "C.UTF-8"}
-
-
-def _connection(location: str, ssh: Sequence[str]) -> list[str]:
-    """How restic reaches a repository on another computer.
-
-    Raises:
-        UsageError: the location is none.
-    """
-    if not location.startswith("sftp:"):
-        return []
-    found = _SFTP.match(location)
-    at = (found["at"] or found["host"]) if found else ""
-    user, _, host = at.rpartition("@")
-    port = ""
-    if found and found["at"]:
-        host, _, port = host.partition(":")
-    if not host or host.startswith("-") or user.startswith("-") or (port and not port.isdecimal()):
-        raise UsageError("this is no target over sftp", hint="It looks like this: sftp:USER@HOST:/DIRECTORY")
-    words = [*ssh, *_SSH, *(("-l", user) if user else ()), *(("-p", port) if port else ()), "-s", host, "sftp"]
-    return ["-o", f"sftp.command={shlex.join(words)}"]

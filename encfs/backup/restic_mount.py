@@ -8,13 +8,14 @@ looks on: a restic that says that it tries in vain (:mod:`encfs.backup.restic`) 
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,6 +29,8 @@ _IDS: Final = "ids"
 SILENCE: Final = 300.0
 """Seconds for which one read may take, or the beginning of a mount. A slow line needs a few for one pack of 16 MiB."""
 _POLL: Final = 0.02
+_MOMENT: Final = 10.0
+_ENDED: Final = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV})
 
 
 class Mounted:
@@ -57,7 +60,10 @@ class Mounted:
         self._since = time.monotonic()
         try:
             yield
-        except OSError:
+        except OSError as exc:
+            if exc.errno in _ENDED:
+                with suppress(subprocess.TimeoutExpired):  # Its mount ends a moment before it does.
+                    self._running.process.wait(_MOMENT)
             self.check()
             raise
         finally:
@@ -68,7 +74,7 @@ class Mounted:
         if self._silent:
             raise error_of(Trouble.GONE)
         if self._running.hopeless is not None or self._running.process.poll() is not None:
-            raise_if_failed(self._running, self._running.process.wait() or 1)
+            raise_if_failed(self._running, self._running.wait() or 1)
 
     def stop(self) -> None:
         """Nobody looks on any more."""

@@ -168,11 +168,6 @@ def lock_in(text: str) -> Lock | None:
     return Lock(int(who[1]), who[2], since[1] if since else "") if who else None
 
 
-def error_for(text: str, status: int) -> ResticError:
-    """The error for what restic said on its way to that exit status."""
-    return error_of(trouble_in(text), text, status)
-
-
 def error_of(trouble: Trouble, text: str = "", status: int = 1) -> ResticError:
     """The error for a trouble that is known, and what restic said."""
     if trouble is Trouble.LOCKED:

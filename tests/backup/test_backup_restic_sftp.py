@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from encfs.backup.restic import Restic
 from encfs.backup.restic_engine import ResticEngine
+from encfs.backup.restic_sftp import command
 from encfs.backup.restic_words import ResticError, Trouble
 from encfs.errors import UsageError
 from tests.support.restic_backups import KEY, PLAN, VOLUME, Told, Yard, anything, flip, paths
@@ -139,16 +138,15 @@ def test_a_key_that_is_not_let_in(server: Sshd, far: ResticEngine) -> None:
         ("sftp://backup-host/a", ["-s", "backup-host", "sftp"]),
     ],
 )
-def test_how_ssh_is_called(location: str, words: list[str], tmp_path: Path) -> None:
+def test_how_ssh_is_called(location: str, words: list[str]) -> None:
     """User, host and port come from the target, and nothing of it is an option of ssh."""
-    option, command = Restic(location, KEY, tmp_path, ssh=["ssh"])._connection
-    assert option == "-o"
-    assert command.startswith("sftp.command=ssh -o BatchMode=yes ")
-    assert shlex.split(command)[-len(words) :] == words
+    found = command(location, ["ssh", "-4"])
+    assert found[:4] == ["ssh", "-4", "-o", "BatchMode=yes"]
+    assert found[-len(words) :] == words
 
 
 @pytest.mark.parametrize("location", ["sftp:", "sftp:-oProxyCommand=x:/a", "sftp:me@:a", "sftp://h:x/a", "sftp:-l@h:a"])
-def test_what_is_no_target(location: str, tmp_path: Path) -> None:
+def test_what_is_no_target(location: str) -> None:
     """A host that ssh would take for an option is refused."""
     with pytest.raises(UsageError):
-        Restic(location, KEY, tmp_path)
+        command(location, ["ssh"])

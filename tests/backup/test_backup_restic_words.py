@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from encfs.backup.restic_words import Lock, Trouble, error_for, error_of, hopeless, lock_in, pack_in, trouble_in
+from encfs.backup.restic_words import Lock, Trouble, error_of, hopeless, lock_in, pack_in, trouble_in
 from encfs.errors import ExitCode
 
 _LOCKED = (
@@ -44,7 +44,7 @@ _RETRY = "Load(<data/692f4578da>, 20042, 2264788) returned error, retrying after
 def test_what_it_means(text: str, trouble: Trouble) -> None:
     """Each text has its trouble, whose error has an exit code of backups and says what to do."""
     assert trouble_in(text) is trouble
-    error = error_for(text, 1)
+    error = error_of(trouble, text)
     assert error.trouble is trouble
     assert error.exit_code is ExitCode.BACKUP
     assert error.hint
@@ -60,7 +60,7 @@ def test_no_text_of_restic_is_passed_on() -> None:
 def test_who_holds_the_lock() -> None:
     """The error of a lock says who has it and since when."""
     assert lock_in(_LOCKED) == Lock(4711, "upstairs", "2026-11-27 12:00:00")
-    assert "by process 4711 on upstairs, since 2026-11-27 12:00:00" in str(error_for(_LOCKED, 1))
+    assert "by process 4711 on upstairs, since 2026-11-27 12:00:00" in str(error_of(Trouble.LOCKED, _LOCKED))
     assert lock_in("something else") is None
 
 
