@@ -311,7 +311,9 @@ def _unmount(yard: Yard) -> None:
     assert not is_mounted(yard.top)
 
 
-@pytest.mark.parametrize("when", ["before", "in the guard", "after restic", "before the last look"])
+@pytest.mark.parametrize(
+    "when", ["before", "in the guard", "after restic", pytest.param("before the first look", marks=pytest.mark.slow)]
+)
 def test_the_volume_is_locked_meanwhile(yard: Yard, when: str) -> None:
     """An empty mount point is never taken for a volume from which all is gone, whenever it was locked."""
     _write(yard.top, "a")
@@ -322,7 +324,7 @@ def test_the_volume_is_locked_meanwhile(yard: Yard, when: str) -> None:
     def flush() -> None:
         nonlocal calls
         calls += 1
-        if (when == "after restic" and calls == 2) or (when == "before the last look" and calls == 1):
+        if (when == "after restic" and calls == 2) or (when == "before the first look" and calls == 1):
             _unmount(yard)
 
     if when == "before":
@@ -366,7 +368,7 @@ engine.run(lambda change: None, Steps())
 """
 
 
-@pytest.mark.parametrize("phase", ["looking", "copying", "reading back"])
+@pytest.mark.parametrize("phase", [pytest.param("looking", marks=pytest.mark.slow), "copying", "reading back"])
 def test_kill_9_of_a_run(yard: Yard, phase: str) -> None:
     """What it leaves is no run and nothing that stays in use; the next run is made and is whole."""
     _write(yard.top, "a", "b", size=2_000_000)

@@ -55,6 +55,7 @@ def test_a_run_over_sftp(yard: Yard, far: ResticEngine) -> None:
     assert far.verify(second.manifest.head.run, Told()).damaged == ()
 
 
+@pytest.mark.slow
 def test_damage_far_away(yard: Yard, far: ResticEngine) -> None:
     """A bit, and a pack that is gone: verify names the files, and does not wait for what is not there."""
     (yard.top / "old").write_bytes(os.urandom(200_000))
