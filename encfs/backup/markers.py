@@ -219,19 +219,19 @@ def _not_there(plan: Plan, directory: bytes, exc: OSError) -> BackupError:
 # -- a new target ----------------------------------------------------------------------------------------------------
 
 
-def prepare_directory(directory: bytes, marker: Marker, *, volume: bytes, mountpoints: Iterable[bytes] = ()) -> None:
-    """Make a directory a target: it is made if only it is missing, and gets its marker. Twice does no harm.
+def check_directory(directory: bytes, marker: Marker, *, volume: bytes, mountpoints: Iterable[bytes] = ()) -> None:
+    """Make sure that a directory can become a target, or is this one already; nothing is written.
 
     Args:
         directory: the target.
-        marker: what it gets.
+        marker: what it is to get.
         volume: the directory of the volume.
         mountpoints: where that is mounted.
 
     Raises:
         UsageError: it is on the medium of the volume, or what is above it is missing.
         NotEmptyError: something else is in it. WrongMediumError: it is of another backup.
-        BackupError, AuditError, OSError.
+        BackupError, OSError.
     """
     check_text("label", marker.label)
     check_not_own_medium(directory, volume, mountpoints)
@@ -240,10 +240,8 @@ def prepare_directory(directory: bytes, marker: Marker, *, volume: bytes, mountp
             f"{printable(os.path.dirname(directory))} is not there",
             hint="Plug in the medium, or mount the share. Only the last directory of a target is made.",
         )
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        pass
+    if not os.path.lexists(directory):
+        return
     there = read_marker(directory)
     if there is None and layout.others(os.fsdecode(directory)):
         raise NotEmptyError(
@@ -257,4 +255,16 @@ def prepare_directory(directory: bytes, marker: Marker, *, volume: bytes, mountp
             f"{printable(directory)} is the target of a backup already: the medium {what}",
             hint="Nothing was written. Take another directory or medium.",
         )
+
+
+def prepare_directory(directory: bytes, marker: Marker, *, volume: bytes, mountpoints: Iterable[bytes] = ()) -> None:
+    """Make a directory a target: it is made if only it is missing, and gets its marker. Twice does no harm.
+
+    Args and Raises: as :func:`check_directory`; AuditError.
+    """
+    check_directory(directory, marker, volume=volume, mountpoints=mountpoints)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        pass
     write_marker(directory, marker)
