@@ -7,20 +7,20 @@ What a config says while the volume is locked is not authenticated by anything: 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
 from encfs.backup import drill_due
+from encfs.backup import standing as backup_standing
 from encfs.checks import Checked, Light, worst
 from encfs.cli import (
     auditing,
     break_glass,
     checks_view,
+    disk_use,
     incident_view,
     last_locks,
     mount_troubles,
@@ -28,7 +28,6 @@ from encfs.cli import (
     options,
     output,
     policy_view,
-    progress,
     swapping,
     targets,
 )
@@ -42,26 +41,6 @@ from encfs.memory.swap import Swap, swaps
 from encfs.registers import health
 from encfs.volume.sessions import as_dict
 from encfs.volume.told import config_json
-
-_SHOW_EVERY: Final = 1000
-
-
-@dataclass(slots=True)
-class _Sizes:
-    """What the volume directory holds, and its disk.
-
-    Attributes:
-        files: lower files, directories not counted.
-        used: bytes that they take on the disk.
-        free: bytes that this user may still write there.
-        complete: False if a part could not be read.
-    """
-
-    files: int = 0
-    used: int = 0
-    free: int = 0
-    total: int = 0
-    complete: bool = True
 
 
 @options.command(
@@ -84,7 +63,7 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     The exit status is 0 where all is well, 1 (amber) where a rule of the policy of a volume is soon due or cannot be
     told, 2 (red) where one is broken. A volume without a policy is always 0. Without an argument the registers of this
     computer count too: a medium that is overdue, an exception that nobody has looked at again, an incident whose date
-    is past, and a backup that was not restored for a trial in time or failed that are red.
+    is past, and a backup that was not made in time, failed, or was not restored for a trial in time are red.
     """
     found = [targets.find(text) for text in targets_] if targets_ else targets.all_mounted()
     described = [_describe(target, secret, quick=quick) for target in found]
@@ -92,7 +71,7 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     known = {volume["volume"] for volume in volumes}
     locked = [] if targets_ else [lock for lock in last_locks.by_themselves() if lock["volume"] not in known]
     swap = swaps()
-    registered = [] if targets_ else [*health.checks(time.time()), *incident_view.waiting(), *drill_due.checks()]
+    registered = [] if targets_ else _registered()
     # The numbers are those of other failures too: either way somebody has to look.
     lights = [standing.judgement.light for _, standing in described if standing is not None]
     status = ExitCode(max([*lights, worst(registered)]))
@@ -106,6 +85,16 @@ def command(*, targets_: tuple[str, ...], quick: bool, as_json: bool, secret: Se
     if volumes:
         _show_swap(swap, volumes)
     return status
+
+
+def _registered() -> list[Checked]:
+    """What the registers of this computer have for somebody to look at."""
+    return [
+        *health.checks(time.time()),
+        *incident_view.waiting(),
+        *drill_due.checks(),
+        *backup_standing.checks(),
+    ]
 
 
 def _tell(
@@ -143,7 +132,7 @@ def _describe(
         last_lock = last_locks.of(standing.config.volume_id)
         if known := last_verified(standing.config.volume_id):
             verified = {"at": known.at, "wrong": known.wrong}
-        sizes = None if quick else _sizes(target.volume)
+        sizes = None if quick else disk_use.measure(target.volume).as_json()
     except (CloakfsError, OSError):
         if target.mountpoint is None:
             raise
@@ -185,35 +174,6 @@ def _mount(target: targets.Target) -> dict[str, Any] | None:
 
 
 _OF_CONFIG: Final = frozenset({"volume", "volume_id", "cell_size", "config_digest", "slots"})
-
-
-def _sizes(volume: str) -> dict[str, Any]:
-    sizes = _Sizes()
-    pending = [volume]
-    with progress.activity("Adding up what is on the disk") as shown:
-        while pending:
-            try:
-                with os.scandir(pending.pop()) as entries:
-                    for entry in entries:
-                        info = entry.stat(follow_symlinks=False)
-                        sizes.used += info.st_blocks * 512
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-                            continue
-                        sizes.files += 1
-                        if sizes.files % _SHOW_EVERY == 0:
-                            shown.update(f"Adding up what is on the disk: {output.plural(sizes.files, 'file')}")
-            except OSError:
-                sizes.complete = False
-    disk = os.statvfs(volume)
-    sizes.free, sizes.total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    return {
-        "lower_files": sizes.files,
-        "lower_bytes": sizes.used,
-        "complete": sizes.complete,
-        "disk_free": sizes.free,
-        "disk_total": sizes.total,
-    }
 
 
 # -- text ----------------------------------------------------------------------------------------------------

@@ -6,9 +6,7 @@ not know: how a backup is found and opened, how files are restored (``encfs.back
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Self
 
 from encfs.audit import journal
 from encfs.backup import drills
@@ -18,7 +16,8 @@ from encfs.backup.drills import Drill
 from encfs.backup.engine import Engine
 from encfs.backup.scratch import Scratch, room_in_memory
 from encfs.backup.trial import About, Ended, hold
-from encfs.cli import auditing, drill_view, output, progress
+from encfs.cli import auditing, drill_view, output
+from encfs.cli.backup_bar import StepsBar
 from encfs.errors import ExitCode
 from encfs.format.audit_body import Outcome
 from encfs.memory.swap import swaps
@@ -59,7 +58,7 @@ def make(opened: Opened, wish: Wish, *, out: str | None, as_json: bool) -> ExitC
     full = int(wish.sample is None)
     auditing.tell("backup.drill", Outcome.BEGUN, volume_id, plan=opened.about.plan, full=full)
     try:
-        with _Bar() as bar, Scratch(_room()) as scratch:
+        with StepsBar("Trying the backup") as bar, Scratch(_room()) as scratch:
             ended = hold(opened.engine, opened.about, wish, backup_key=opened.backup_key, scratch=scratch, steps=bar)
         one = drills.note(ended.record)
     except BaseException as exc:
@@ -111,27 +110,3 @@ def _tell(one: Drill, ended: Ended, out: str | None, *, as_json: bool) -> None:
             "Find out why (cloakfs backup verify), make another backup, and try that. What is done about it is written"
             f" down with: cloakfs backup certify {one.record.id} --action TEXT --owner NAME --due DATE"
         )
-
-
-class _Bar:
-    """Satisfies :class:`encfs.backup.engine.Steps` with a bar for each part."""
-
-    def __init__(self) -> None:
-        self._name, self._total = "", 0
-        self._shown: progress.Bar | None = None
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._shown = self._stack.enter_context(progress.bar("Trying the backup"))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def phase(self, name: str, total: int) -> None:
-        self._name, self._total = name, total
-        self.done(0)
-
-    def done(self, count: int) -> None:
-        if self._shown is not None:
-            self._shown.update(count, self._total, self._name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from encfs.audit import clock, health
-from encfs.backup import drill_due
+from encfs.backup import drill_due, standing
 from encfs.checks import Checked, Light
 from encfs.cli import (
     break_glass,
@@ -50,6 +50,8 @@ def machine() -> list[Checked]:
         *register_health.checks(time.time()),
         *reviews.checks(),
         *incident_view.checks(datetime.now().astimezone().date()),
+        *standing.checks(),
+        *standing.rule_checks(),
         *drill_due.checks(),
     ]
 

@@ -50,17 +50,17 @@ _R = TypeVar("_R")
 _TRIES: Final = 3
 
 
-def _ask(options: SecretOptions, path: str, key: bytes | None) -> UnlockSource:
+def _ask(options: SecretOptions, path: str, key: bytes | None, shown: str) -> UnlockSource:
     """What somebody types; ``key``: of the key file that goes with the passphrase."""
     if options.shares:
         return shares.ask(path, config_of(path).slots)
     if not options.recovery:
-        passphrase = passphrase_bytes(terminal.ask_hidden(f"Passphrase of {output.printable(path)}: "))
+        passphrase = passphrase_bytes(terminal.ask_hidden(f"Passphrase of {output.printable(shown)}: "))
         if key is not None:
             return KnownSecret(SlotKind.PASSPHRASE_AND_KEY_FILE, passphrase, key)
         return KnownSecret.of(SlotKind.PASSPHRASE, passphrase)
     with terminal.private_screen():
-        terminal.tell(f"Recovery key of {output.printable(path)}, all {GROUPS} groups. Case and dashes do not matter.")
+        terminal.tell(f"Recovery key of {output.printable(shown)}, all {GROUPS} groups. Case and dashes do not matter.")
         return KnownSecret.of(SlotKind.RECOVERY, type_recovery_key(terminal, "  groups: "))
 
 
@@ -95,8 +95,16 @@ def unlock_with_memory(
     return opened
 
 
-def try_sources(path: str, options: SecretOptions, attempt: Callable[[UnlockSource], _R]) -> _R:
+def try_sources(
+    path: str, options: SecretOptions, attempt: Callable[[UnlockSource], _R], *, shown: str | None = None
+) -> _R:
     """Call ``attempt`` with what the options give, or with what is typed (then with three tries).
+
+    Args:
+        path: the directory of a volume, for its config.
+        options: what is given.
+        attempt: opens it.
+        shown: how it is called where somebody is asked; None: by its path.
 
     Raises:
         What the last attempt raises.
@@ -125,10 +133,10 @@ def try_sources(path: str, options: SecretOptions, attempt: Callable[[UnlockSour
         key = last.key
     for _ in range(_TRIES - 1):
         try:
-            return attempt(_ask(options, path, key))
+            return attempt(_ask(options, path, key, path if shown is None else shown))
         except (WrongSecretError, UsageError) as exc:
             terminal.tell(f"{exc}.")
-    return attempt(_ask(options, path, key))
+    return attempt(_ask(options, path, key, path if shown is None else shown))
 
 
 def _unlock(path: str, source: UnlockSource, *, read_only: bool, mountpoint: str) -> tuple[Volume, HostFreshness]:

@@ -32,12 +32,13 @@ def _one(rule: str, asks: str, codes: str = "", shows: str = "") -> Citation:
     return Citation(rule, asks, frozenset(codes.split()), tuple(shows.split()))
 
 
+_BACKUPS: Final = "backup backup-overdue backup-failed backup-guard backup-damaged backup-rule"
 _DRILLS: Final = "drill drill-overdue drill-soon drill-failed drill-action"
 
 CITATIONS: Final = (
     _one("164.308(a)(1)(ii)(D)", "records of activity are reviewed regularly", "audit-review", "reviews log"),
     _one("164.308(a)(3)(ii)(C)", "access ends when somebody leaves", shows="volumes log"),
-    _one("164.308(a)(7)(ii)(A)", "exact copies can be had", "backup", "backups"),
+    _one("164.308(a)(7)(ii)(A)", "exact copies can be had", _BACKUPS, "backups"),
     _one("164.308(a)(7)(ii)(D)", "that they can be had is tested", _DRILLS, "drills"),
     _one("164.310(d)(1)", "media come and go under control", "medium-overdue medium-lost", "media"),
     _one("164.310(d)(2)(i), (ii)", "nothing is left on a medium that is given away", shows="destructions media"),

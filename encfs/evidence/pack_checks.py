@@ -75,10 +75,21 @@ def of_host(log: LogFacts, entries: Mapping[str, Sequence[Entry]]) -> list[Check
     return [_backup(entries.get("backups", ())), *_drill(entries), *_of_log(log)]
 
 
-def _backup(backups: Sequence[Entry]) -> Checked:
-    if backups:
-        found = f"the last one that cloakfs knows of: {human_date(backups[-1].at)}"
+def _backup(entries: Sequence[Entry]) -> Checked:
+    """Whether there are any; what is overdue or failed is a check of the computer."""
+    plans = backups.replay(entries)
+    good = [run.ended for plan in plans if (run := plan.last_good())]
+    if good:
+        found = f"the last good run was on {human_date(max(good))}; {plural(len(plans), 'backup')} set up here"
         return Checked(code="backup", title="backups", light=Light.GREEN, found=found)
+    if plans:
+        return Checked(
+            code="backup",
+            title="backups",
+            light=Light.AMBER,
+            found="a backup is set up, and no run of it is there yet",
+            remedy="cloakfs backup run",
+        )
     return Checked(
         code="backup",
         title="backups",
