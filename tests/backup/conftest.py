@@ -1,13 +1,15 @@
-"""Fixtures for backups with restic: one mounted volume for each module, one repository for each test."""
+"""Fixtures for backups: with restic one mounted volume for each module and one repository for each test; a practice."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.backup_office import Office
 from tests.support.mounting import MountedVolume
 from tests.support.restic_backups import Yard, clear, mounted_volume, template
 
@@ -32,3 +34,16 @@ def yard(restic_volume: MountedVolume, restic_template: Path, tmp_path: Path) ->
     repository = tmp_path / "repository"
     shutil.copytree(restic_template, repository)
     return Yard(restic_volume, repository)
+
+
+@pytest.fixture
+def office(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Office]:
+    """A volume with 30 files, and a place for sticks."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts filesystems")
+    made = Office(tmp_path, capsys)
+    made.write(30)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -85,7 +85,10 @@ class Manager:
                         ) from None
         if not all(Path(path).exists() for path in unit.words("ConditionPathExists")):
             return
-        self.active[name] = {"id": uuid.uuid4().hex, "main": 0, "stays": unit.one("RemainAfterExit") in {"yes", "true"}}
+        stays = name.endswith(".timer") or unit.one("RemainAfterExit") in {"yes", "true"}
+        self.active[name] = {"id": uuid.uuid4().hex, "main": 0, "stays": stays}
+        if name.endswith(".timer"):
+            return  # Time stands still here: what it starts is started by hand.
         try:
             self._run_start(unit)
         except JobError:

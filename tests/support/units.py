@@ -23,7 +23,7 @@ _IGNORED_WORDS: Final = """
     Description Documentation DefaultDependencies Conflicts Alias PIDFile NotifyAccess SyslogIdentifier
     LimitNOFILE LimitCORE LimitMEMLOCK TimeoutStartSec TimeoutStopSec TimeoutSec StartLimitIntervalSec StartLimitBurst
     StandardInput StandardOutput StandardError KillMode KillSignal SendSIGKILL SuccessExitStatus
-    OOMScoreAdjust UMask Nice IOSchedulingClass
+    OOMScoreAdjust UMask Nice IOSchedulingClass OnCalendar Persistent RandomizedDelaySec
 """
 _KNOWN: Final = frozenset((_DONE_WORDS + _IGNORED_WORDS).split())
 _MOUNT_NAMESPACE: Final = (
