@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encfs.cli import calibration, control, mount_options, mounts, output, processes, secrets, strength, unlocking
+from encfs import control
+from encfs.cli import calibration, mount_options, mounts, output, processes, secrets, strength, unlocking
 from encfs.cli.options import Size
 from encfs.errors import CloakfsError, MountBusyError, NotMountedError, UsageError, WeakPassphraseError
 from encfs.host.freshness import HostFreshness
