@@ -100,7 +100,7 @@ def _mount_of(path: str) -> tuple[str, str, str]:
         mount = json.loads(found.stdout)["filesystems"][0]
     except (CloakfsError, ValueError, LookupError):
         return "", "", ""
-    return str(mount["source"] or ""), str(mount["fstype"] or ""), str(mount["options"] or "")
+    return str(mount["source"] or ""), str(mount["fstype"] or ""), str(mount.get("options") or "")
 
 
 def disks_below(path: str) -> frozenset[str]:
