@@ -9,7 +9,6 @@ is there whole or not at all.
 from __future__ import annotations
 
 import os
-import stat
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +19,8 @@ from encfs.reader import screen
 from encfs.reader.inside import path_inside
 from encfs.reader.placing import WINDOWS, SafePlacement
 from encfs.reader.unlocking import unlock
-from encfs.volume import Volume
-from encfs.volume.copying import Copier, Item, Report
+from encfs.volume.copying import Copier, Report, starts_of
 from encfs.volume.source import VolumeSource
-from encfs.volume.told import named
 from encfs.wording import as_text, human_size, plural, printable
 
 Renamed = Sequence[tuple[bytes, bytes]]
@@ -48,8 +45,9 @@ def run(options: Namespace) -> ExitCode:
     placement = SafePlacement(overwrite=options.overwrite)
     with unlock(options.volume, options) as volume:
         line = screen.ProgressLine("Extracting")
-        copier = Copier(VolumeSource(volume), _Watcher(line), placement)
-        starts = _starts(volume, [path_inside(path) for path in options.paths], to)
+        source = VolumeSource(volume)
+        copier = Copier(source, _Watcher(line), placement)
+        starts = starts_of(source, [path_inside(path) for path in options.paths], to)
         os.makedirs(to, exist_ok=True)
         try:
             copier.run(starts)
@@ -79,43 +77,6 @@ def _destination(volume: str, to: str) -> bytes:
             hint="Choose a place outside of it.",
         )
     return os.fsencode(long_path(inner) if WINDOWS else inner)
-
-
-def _starts(volume: Volume, paths: list[bytes], to: bytes) -> list[Item]:
-    """What to copy: each path, with the directories that lead to it; without paths everything.
-
-    Raises:
-        NotFoundError, DataError, OSError: a path does not exist in the volume, or is damaged.
-    """
-    root = Item(b"", volume.stat(b""), to)
-    wanted = sorted(set(paths)) or [b""]
-    if b"" in wanted:
-        entries = volume.list_directory()
-        return [Item(entry.name, entry, above=root) for entry in entries]
-    items: dict[bytes, Item] = {b"": root}
-    for path in wanted:
-        parts = path.split(b"/")
-        for end in range(1, len(parts) + 1):
-            here = b"/".join(parts[:end])
-            above = items[b"/".join(parts[: end - 1])]
-            if here in items:
-                continue
-            if above.whole and above is not root:
-                break  # It is copied with its directory.
-            items[here] = _item(volume, here, above, whole=here == path)
-    return [item for item in items.values() if item is not root]
-
-
-def _item(volume: Volume, path: bytes, above: Item, *, whole: bool) -> Item:
-    with named(path):
-        entry = volume.stat(path, follow=False)
-    if not whole and stat.S_ISLNK(entry.mode):
-        # Its copy would lead to who knows where on this machine, and what comes after it would be written there.
-        raise UsageError(
-            f"{printable(path)}: this is a symlink in the volume",
-            hint="Give the path of what is meant, without symlinks; `list` shows where they lead.",
-        )
-    return Item(path, entry, above=above, whole=whole)
 
 
 def _summarize(to: str, report: Report, renamed: Renamed) -> None:

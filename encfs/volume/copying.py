@@ -8,31 +8,29 @@ Rules: a file appears under its name when it is whole. What cannot be read is re
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
-from encfs.crypto import rng
-from encfs.errors import DataError, FormatError
-from encfs.volume.paths import Entry
-from encfs.volume.places import runs_as_root
-from encfs.volume.source import Source
-from encfs.wording import plural
-
-_ZEROS: Final = bytes(1 << 20)
-
-# These end a run: the next entry would fare no better. Others are of one entry, such as a name or a symlink that the
-# destination's filesystem does not allow.
-_FATAL: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE}
+from encfs.errors import DataError, FormatError, UsageError
+from encfs.volume.destination import (
+    FATAL,
+    DestinationError,
+    Part,
+    dress,
+    kind_of,
+    linked,
+    make_directory,
+    publish,
+    writing,
 )
-_UNSUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+from encfs.volume.paths import Entry
+from encfs.volume.source import Source
+from encfs.volume.told import named
+from encfs.wording import plural, printable
 
 
 @dataclass(slots=True)
@@ -42,6 +40,7 @@ class Report:
     files: int = 0
     directories: int = 0
     symlinks: int = 0
+    others: int = 0
     size: int = 0
     failures: list[tuple[bytes, str]] = field(default_factory=list)
     skipped: list[tuple[bytes, str]] = field(default_factory=list)
@@ -96,6 +95,7 @@ class Item:
         to: where it is, once it is there. The caller sets it for an item without one ``above``.
         above: its directory, which names it.
         whole: whether what is in a directory is copied too.
+        digest: SHA-256 of a file's content as it was read, where a run keeps it.
     """
 
     path: bytes = field(repr=False)
@@ -103,14 +103,44 @@ class Item:
     to: bytes = field(default=b"", repr=False)
     above: Item | None = field(default=None, repr=False)
     whole: bool = True
+    digest: bytes = field(default=b"", repr=False)
 
 
-class _DestinationError(Exception):
-    """Writing the copy failed; what reads from the volume is not to blame."""
+def starts_of(source: Source, paths: Sequence[bytes], to: bytes) -> list[Item]:
+    """What to copy into the directory ``to``: each path, with the directories that lead to it; no path: everything.
 
-    def __init__(self, cause: OSError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    Raises:
+        NotFoundError, DataError, OSError: a path is not in the volume, or is damaged. UsageError: it leads through a
+            symlink.
+    """
+    root = Item(b"", source.stat(b""), to)
+    wanted = sorted(set(paths)) or [b""]
+    if b"" in wanted:
+        return [Item(entry.name, entry, above=root) for entry in source.list(b"").entries]
+    items: dict[bytes, Item] = {b"": root}
+    for path in wanted:
+        parts = path.split(b"/")
+        for end in range(1, len(parts) + 1):
+            here = b"/".join(parts[:end])
+            above = items[b"/".join(parts[: end - 1])]
+            if here in items:
+                continue
+            if above.whole and above is not root:
+                break  # It is copied with its directory.
+            items[here] = _start(source, here, above, whole=here == path)
+    return [item for item in items.values() if item is not root]
+
+
+def _start(source: Source, path: bytes, above: Item, *, whole: bool) -> Item:
+    with named(path):
+        entry = source.stat(path, follow=False)
+    if not whole and stat.S_ISLNK(entry.mode):
+        # Its copy would lead to who knows where on this machine, and what comes after it would be written there.
+        raise UsageError(
+            f"{printable(path)}: this is a symlink in the volume",
+            hint="Give the path of what is meant, without symlinks.",
+        )
+    return Item(path, entry, above=above, whole=whole)
 
 
 class Copier:
@@ -127,7 +157,7 @@ class Copier:
         self._source = source
         self._watcher = watcher
         self._placement = placement
-        self._first_links: dict[int, bytes] = {}
+        self._first_links: dict[int, Item] = {}
         self._total = 0
         self._first: frozenset[bytes] = frozenset()
         self._made: set[bytes] = set()
@@ -139,9 +169,16 @@ class Copier:
             OSError: the copy cannot be written: there is no room, the medium went away, or an item that nothing is
                 above, which is all that was asked for, is refused.
         """
+        self.copy(self.plan(starts))
+
+    def plan(self, starts: Sequence[Item]) -> list[Item]:
+        """These items and everything below, for :meth:`copy`; what cannot be listed is in the report."""
         self._first = frozenset(item.path for item in starts if item.above is None)
-        where = next((item.to if item.above is None else item.above.to for item in starts), b"")
-        plan = list(self._plan(starts))
+        return list(self._plan(starts))
+
+    def copy(self, plan: Sequence[Item]) -> None:
+        """Copy what was planned. Raises: as :meth:`run`."""
+        where = next((item.to if item.above is None else item.above.to for item in plan), b"")
         self._total = sum(item.entry.size for item in plan if stat.S_ISREG(item.entry.mode))
         self._show()
         try:
@@ -151,8 +188,8 @@ class Copier:
             # Backwards, so that what is written into a directory is done before its time and mode are set.
             for item in reversed(plan):
                 if item.to in self._made:
-                    self._reading(item.path, partial(_dress, item.entry, item.to))
-        except _DestinationError as exc:
+                    self._reading(item.path, partial(self._dress, item, item.to))
+        except DestinationError as exc:
             raise OSError(exc.cause.errno, exc.cause.strerror, os.fsdecode(where)) from exc
 
     def _plan(self, starts: Sequence[Item]) -> Iterator[Item]:
@@ -179,10 +216,13 @@ class Copier:
             self._fail(path, str(exc), damaged=True)
         except OSError as exc:
             self._fail(path, (exc.strerror or str(exc)).lower(), damaged=False)
-        except _DestinationError as exc:
-            if exc.cause.errno in _FATAL or path in self._first:
+        except DestinationError as exc:
+            if exc.cause.errno in FATAL or path in self._first:
                 raise
-            self._fail(path, f"the destination refuses it: {exc.cause.strerror}", damaged=False)
+            self._refused(path, exc.cause)
+
+    def _refused(self, path: bytes, cause: OSError) -> None:
+        self._fail(path, f"the destination refuses it: {cause.strerror}", damaged=False)
 
     def _fail(self, path: bytes, reason: str, *, damaged: bool) -> None:
         self.report.failures.append((path, reason))
@@ -195,25 +235,40 @@ class Copier:
     def _copy(self, item: Item) -> None:
         mode = item.entry.mode
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and self._placement.links)):
-            self.report.skipped.append((item.path, _kind(mode)))
+            self._special(item)
             return
         to, item.to = self._place(item), b""
         if stat.S_ISDIR(mode):
-            with _writing():
-                if _make_directory(to) or item.above is None:
+            with writing():
+                if make_directory(to) or self._changes_directory(item):
                     self._made.add(to)
             self.report.directories += 1
         elif stat.S_ISLNK(mode):
-            target = self._source.read_link(item.path)
-            with _writing():
-                os.symlink(target, to)
-            _dress(item.entry, to)
+            self._symlink(item, to)
             self.report.symlinks += 1
         else:
             self._file(item, to)
             self.report.files += 1
             self._show()
         item.to = to
+
+    def _changes_directory(self, item: Item) -> bool:
+        """Whether one that was there gets the mode and time of this one."""
+        return item.above is None
+
+    def _special(self, item: Item) -> None:
+        """A pipe, socket or device, or a symlink where there are none."""
+        self.report.skipped.append((item.path, kind_of(item.entry.mode)))
+
+    def _symlink(self, item: Item, to: bytes) -> None:
+        target = self._source.read_link(item.path)
+        with writing():
+            os.symlink(target, to)
+        self._dress(item, to)
+
+    def _dress(self, item: Item, to: bytes) -> None:
+        """Give a copy what its entry has besides the content."""
+        dress(item.entry, to)
 
     def _place(self, item: Item) -> bytes:
         """Where its copy goes.
@@ -226,137 +281,43 @@ class Copier:
             return item.to
         if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
             raise FormatError("its name leads out of its directory")
-        with _writing():
+        with writing():
             return self._placement.place(above.to, name)
 
     def _file(self, item: Item, to: bytes) -> None:
         several = item.entry.links > 1 and self._placement.links
         first = self._first_links.get(item.entry.inode) if several else None
-        with _writing():
+        with writing():
             replaced = self._placement.overwrite and os.path.lexists(to)
-            if first is not None and not replaced and _linked(first, to):
+            if first is not None and self._link(first, to, replaced=replaced):
                 return
         before = self.report.size
-        temporary = os.path.join(os.path.dirname(to), b".cloakfs-%b.part" % rng.random_bytes(8).hex().encode())
         try:
-            self._fill(temporary, item.path)
-            _dress(item.entry, temporary)
-            with _writing():
-                _publish(temporary, to, overwrite=replaced)
+            with Part(to, self._held) as part:
+                self._fill(part, item)
+                self._dress(item, part.path)
+                with writing():
+                    publish(part.path, to, overwrite=replaced)
         except BaseException:
             self.report.size = before
             raise
-        finally:
-            with _writing(), suppress(FileNotFoundError):
-                os.unlink(temporary)
         if several:
-            self._first_links[item.entry.inode] = to
+            item.to = to
+            self._first_links[item.entry.inode] = item
 
-    def _fill(self, to: bytes, path: bytes) -> None:
-        """Write the content; a piece of zeros is left out, so that a sparse file stays one."""
-        with _writing():
-            file = io.FileIO(os.fsdecode(to), "x", opener=_private)
-        size = 0
-        with file:
-            for piece in self._source.read(path):
-                with _writing():
-                    if piece != _ZEROS[: len(piece)]:
-                        _write_all(file, piece, size)
-                size += len(piece)
-                self.report.size += len(piece)
-                self._show()
-            with _writing():
-                file.truncate(size)
-                file.close()  # A network disk may say only now that it is full.
+    def _link(self, first: Item, to: bytes, *, replaced: bool) -> bool:
+        """Make it one more name of what was copied before, if that can be. Raises: OSError."""
+        return not replaced and linked(first.to, to)
 
+    def _held(self, fd: int) -> None:
+        """A file is open for writing, under its temporary name."""
 
-@contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise _DestinationError(exc) from exc
+    def _fill(self, part: Part, item: Item) -> None:
+        for piece in self._pieces(item):
+            part.write(piece)
+            self.report.size += len(piece)
+            self._show()
+        part.finish()
 
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _make_directory(to: bytes) -> bool:
-    """A directory that is there is filled, and false is returned; but nothing is written through a symlink."""
-    if os.path.isdir(to) and not os.path.islink(to):
-        return False
-    os.mkdir(to, 0o700)
-    return True
-
-
-def _publish(temporary: bytes, to: bytes, *, overwrite: bool) -> None:
-    """Give a finished file its name.
-
-    Raises:
-        FileExistsError: there is something by that name, and it stays.
-    """
-    if overwrite and os.path.isfile(to) and not os.path.islink(to):
-        os.replace(temporary, to)
-    elif os.name == "nt":
-        os.rename(temporary, to)  # This one refuses by itself.
-    elif not _linked(temporary, to):
-        # A filesystem without hard links: between the look and the rename another program could make the file.
-        if os.path.lexists(to):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), to)
-        os.rename(temporary, to)
-
-
-def _dress(entry: Entry, to: bytes) -> None:
-    """Owner (as root), mode and mtime, in the order in which none undoes another."""
-    as_root = runs_as_root()
-    if as_root:
-        _if_supported(partial(os.chown, to, entry.uid, entry.gid, follow_symlinks=False))
-    if not stat.S_ISLNK(entry.mode):
-        # Without the owner, a set-user-id bit would lend the rights of the wrong one.
-        _if_supported(partial(os.chmod, to, entry.mode & (0o7777 if as_root else 0o777)))
-    follow = os.utime not in os.supports_follow_symlinks
-    if not (follow and stat.S_ISLNK(entry.mode)):
-        _if_supported(partial(os.utime, to, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=follow))
-
-
-def _if_supported(action: Callable[[], None]) -> None:
-    """Owners and modes are lost where the destination has none, as on a stick with FAT."""
-    with _writing():
-        try:
-            action()
-        except OSError as exc:
-            if exc.errno not in _UNSUPPORTED:
-                raise
-
-
-def _linked(first: bytes, to: bytes) -> bool:
-    """Whether the destination could make a hard link. Raises: OSError."""
-    try:
-        os.link(first, to)
-    except OSError as exc:
-        if exc.errno not in _UNSUPPORTED:
-            raise
-        return False
-    return True
-
-
-def _write_all(file: io.FileIO, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    file.seek(offset)
-    while view:
-        count = file.write(view)
-        if not count:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[count:]
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFIFO: "fifo",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFCHR: "device",
-        stat.S_IFBLK: "device",
-        stat.S_IFLNK: "symlink",
-    }
-    return kinds.get(stat.S_IFMT(mode), "special file")
+    def _pieces(self, item: Item) -> Iterator[bytes]:
+        return self._source.read(item.path)

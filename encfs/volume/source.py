@@ -7,12 +7,15 @@ goes.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOENT
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from encfs.units import LowerName
+from encfs.volume.node import Node
 from encfs.volume.paths import Entry
 from encfs.volume.volume import Volume
 
@@ -33,6 +36,19 @@ class Source(Protocol):
     def read_link(self, path: bytes) -> bytes: ...
     def read(self, path: bytes) -> Iterator[bytes]:
         """The content in pieces of up to 1 MiB."""
+        ...
+
+
+@runtime_checkable
+class WholeSource(Source, Protocol):
+    """A plain tree with all that its entries have."""
+
+    def attributes(self, path: bytes) -> Mapping[str, bytes]:
+        """Extended attributes of a file or directory, ACLs too, by name."""
+        ...
+
+    def device(self, path: bytes) -> int:
+        """The device number of a node, 0 for what is no device."""
         ...
 
 
@@ -58,8 +74,24 @@ class VolumeSource:
 
     def attributes(self, path: bytes) -> Mapping[str, bytes]:
         """Extended attributes of a file or directory, by name. Raises: OSError, DataError."""
-        found = self._volume.attributes.get_all(self._volume.resolve(path, follow=False))
-        return {name.decode("utf-8", "surrogateescape"): value for name, value in found.items()}
+        with self._node(path) as node:
+            found = self._volume.attributes.get_all(node)
+            return {os.fsdecode(name): value for name, value in found.items()}
+
+    def device(self, path: bytes) -> int:
+        with self._node(path) as node:
+            info = self._volume.tree.stat(node)
+            return info.st_rdev if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode) else 0
+
+    @contextmanager
+    def _node(self, path: bytes) -> Iterator[Node]:
+        """It is forgotten again: a volume may have millions."""
+        node = self._volume.resolve(path, follow=False)
+        try:
+            yield node
+        finally:
+            if node is not self._volume.tree.root:
+                self._volume.tree.nodes.drop_if_unused(node)
 
     def plain_path(self, sealed: bytes) -> bytes:
         """The plain path of a path of lower names, both from the top.

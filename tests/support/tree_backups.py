@@ -72,9 +72,10 @@ class FolderSource:
 
 
 def attributes_of(path: bytes) -> dict[str, bytes]:
-    """Extended attributes that a user may set."""
+    """Extended attributes that a user may set, and ACLs."""
     names = os.listxattr(path, follow_symlinks=False)
-    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names if name.startswith("user.")}
+    kinds = ("user.", "system.posix_acl_")
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names if name.startswith(kinds)}
 
 
 class TreeBackup:
@@ -133,6 +134,8 @@ class TreeBackup:
             uid=info.st_uid,
             gid=info.st_gid,
             mtime_ns=info.st_mtime_ns,
+            links=0 if info.st_nlink == 1 or kind is ItemKind.DIRECTORY else info.st_ino,
+            device=info.st_rdev,
         )
         if kind is ItemKind.SYMLINK:
             return replace(item, target=os.readlink(at))
