@@ -10,17 +10,27 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from errno import ENOENT
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from encfs.backup.manifest import Manifest, keyed_digest
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import DataError
 from encfs.format.backup import Item, ItemKind, Taken
 from encfs.volume.paths import Entry
-from encfs.volume.source import Listing, Source, WholeSource
+from encfs.volume.source import Listing, WholeSource
 
 # Files without a second name have numbers of their own, above all those that a manifest may give.
 _ALONE: Final = 1 << 63
+_R = TypeVar("_R")
+NOT_AS_TAKEN: Final = "what is in the backup is not what was taken"
+
+
+class Contents(Protocol):
+    """What the files of a run contain."""
+
+    def read(self, path: bytes) -> Iterator[bytes]:
+        """That of one, in pieces. Raises: OSError, DataError."""
+        ...
 
 
 class ManifestSource:
@@ -29,10 +39,10 @@ class ManifestSource:
     Args:
         contents: what the engine opened.
         manifest: of the run.
-        key: K_manifest (:func:`encfs.backup.manifest.content_key`).
+        key: K_manifest (:func:`encfs.backup.manifest.content_key`); None: the digests are of what is there itself.
     """
 
-    def __init__(self, contents: Source, manifest: Manifest, key: bytes) -> None:
+    def __init__(self, contents: Contents, manifest: Manifest, key: bytes | None) -> None:
         self._contents = contents
         self._key = key
         self._items: dict[bytes, tuple[int, Item]] = {}
@@ -69,8 +79,9 @@ class ManifestSource:
             running.update(piece)
             size += len(piece)
             yield piece
-        if size != item.size or keyed_digest(self._key, running.digest()) != item.digest:
-            raise DataError("what is in the backup is not what was taken")
+        digest = running.digest() if self._key is None else keyed_digest(self._key, running.digest())
+        if size != item.size or digest != item.digest:
+            raise DataError(NOT_AS_TAKEN)
 
     def _item(self, path: bytes) -> Item:
         return self._numbered(path)[1]
@@ -107,11 +118,21 @@ class CarefulSource:
         self._source = source
         self._still_there = still_there
         self._failures = 0
-        self.stat = source.stat
-        self.list = source.list
-        self.read_link = source.read_link
-        self.attributes = source.attributes
-        self.device = source.device
+
+    def stat(self, path: bytes, *, follow: bool = False) -> Entry:
+        return self._asking(lambda: self._source.stat(path, follow=follow))
+
+    def list(self, path: bytes) -> Listing:
+        return self._asking(lambda: self._source.list(path))
+
+    def read_link(self, path: bytes) -> bytes:
+        return self._asking(lambda: self._source.read_link(path))
+
+    def attributes(self, path: bytes) -> Mapping[str, bytes]:
+        return self._asking(lambda: self._source.attributes(path))
+
+    def device(self, path: bytes) -> int:
+        return self._asking(lambda: self._source.device(path))
 
     def read(self, path: bytes) -> Iterator[bytes]:
         """As that of the source. Raises: BackupError: the target is gone. DataError: the file is damaged in it."""
@@ -121,6 +142,15 @@ class CarefulSource:
             self._ask()
             if isinstance(exc, OSError):
                 raise DataError("it cannot be read from the backup") from exc
+            raise
+
+    def _asking(self, action: Callable[[], _R]) -> _R:
+        try:
+            return action()
+        except FileNotFoundError:
+            raise
+        except (OSError, DataError):
+            self._ask()
             raise
 
     def _ask(self) -> None:

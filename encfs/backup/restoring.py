@@ -20,7 +20,7 @@ from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import DataError, UsageError
 from encfs.store.local import LocalStore
 from encfs.volume.copying import Item, Report, starts_of
-from encfs.volume.copying_whole import WholeCopier, attributes_at, clear_parts
+from encfs.volume.copying_whole import ACLS, WholeCopier, attributes_at, clear_parts
 from encfs.volume.replica import Lost
 from encfs.volume.source import WholeSource
 
@@ -157,13 +157,12 @@ class Restore:
         self._watcher.phase("reading back", _size(copier.written))
         done = right = 0
         for item in copier.written:
-            info = os.lstat(item.to)
             if stat.S_ISREG(item.entry.mode):
-                if self._is_right(item):
-                    right += item.entry.size
+                right += item.entry.size if self._is_right(item) else 0
                 done += item.entry.size
                 self._watcher.done(done)
-            self._compare(item, info, lost)
+            if os.path.lexists(item.to):
+                self._compare(item, os.lstat(item.to), lost)
         lost.others = len(copier.report.skipped)
         inodes: dict[int, int] = {}
         for item in [*copier.written, *copier.there]:
@@ -179,20 +178,23 @@ class Restore:
         )
 
     def _is_right(self, item: Item) -> bool:
-        """Whether the medium has what was read from the backup; what it has instead is taken away."""
-        running = CLOAKFS_1.running_digest()
-        fd = os.open(item.to, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as file:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            while piece := file.read(_PIECE):
-                running.update(piece)
-        if running.digest() == item.digest:
-            return True
-        os.unlink(item.to)
+        """Whether the medium has what was read from the backup; what it has instead is taken away.
+
+        Never what a program has written there meanwhile, which shows by its time.
+        """
+        reason = "the destination did not keep what was written, and it was taken away there again"
+        try:
+            if _digest_at(item.to) == item.digest:
+                return True
+            if os.lstat(item.to).st_mtime_ns == item.entry.mtime_ns:
+                os.unlink(item.to)
+            else:
+                reason = "another program has changed it meanwhile, and that stays"
+        except FileNotFoundError:
+            reason = "another program has taken it away meanwhile"
         report = self._copier.report
         report.files -= 1
         report.damaged = True
-        reason = "the destination did not keep what was written, and it was taken away there again"
         report.failures.append((item.path, reason))
         self._watcher.failed(item.path, reason)
         return False
@@ -202,14 +204,17 @@ class Restore:
         lost.modes += not is_link and stat.S_IMODE(entry.mode) != stat.S_IMODE(info.st_mode)
         lost.owners += (entry.uid, entry.gid) != (info.st_uid, info.st_gid)
         lost.times += entry.mtime_ns != info.st_mtime_ns
-        if not is_link and os.path.lexists(item.to):
-            lost.attributes += self._attributes(item) != _attributes_at(item.to)
+        if not is_link:
+            lost.attributes += not self._has_attributes(item)
 
-    def _attributes(self, item: Item) -> dict[str, bytes] | None:
+    def _has_attributes(self, item: Item) -> bool:
+        """Those of the backup, and no ACL besides; what the system gives by itself, as SELinux does, is not counted."""
         try:
-            return dict(self._source.attributes(item.path))
+            wanted = self._source.attributes(item.path)
         except DataError:
-            return None  # It was listed when the entry was written.
+            return False  # It was listed when the entry was written.
+        there = _attributes_at(item.to)
+        return all(there.get(name) == wanted.get(name) for name in {*wanted, *ACLS})
 
 
 @dataclass(slots=True)
@@ -242,9 +247,19 @@ def _size(items: Sequence[Item]) -> int:
 
 
 def _attributes_at(path: bytes) -> dict[str, bytes]:
-    """Without what the system makes by itself; nothing where the filesystem has none. Raises: OSError."""
+    """Nothing where the filesystem has none."""
     try:
-        found = attributes_at(path)
+        return attributes_at(path)
     except OSError:
         return {}
-    return found
+
+
+def _digest_at(path: bytes) -> bytes:
+    """SHA-256 of what is there, past the cache as far as the system lets it be. Raises: OSError."""
+    running = CLOAKFS_1.running_digest()
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as file:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        while piece := file.read(_PIECE):
+            running.update(piece)
+    return running.digest()

@@ -34,7 +34,7 @@ from encfs.volume.destination import (
 )
 from encfs.volume.source import WholeSource
 
-_ACLS: Final = ("system.posix_acl_access", "system.posix_acl_default")
+ACLS: Final = ("system.posix_acl_access", "system.posix_acl_default")
 # Of attributes: a filesystem may have room for few of them, or for small ones.
 _NO_ROOM: Final = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
 _PART_START, _PART_END = PART.split(b"%b")
@@ -241,7 +241,7 @@ def attributes_at(path: bytes) -> dict[str, bytes]:
 
 def _set_attributes(to: bytes, attributes: Mapping[str, bytes]) -> None:
     """What was inherited from a default ACL of a directory above goes: who had no ACL has none."""
-    for name in _ACLS:
+    for name in ACLS:
         if name not in attributes:
             if_supported(partial(os.removexattr, to, name), *_NO_ROOM, errno.ENODATA)
     for name, value in attributes.items():

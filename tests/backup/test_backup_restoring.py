@@ -382,12 +382,30 @@ def test_what_the_destination_does_not_keep_is_found(
         one = Restore(source, (), os.fsencode(to), told)
 
         def rot() -> None:
-            (to / "letters/2026/a.txt").write_bytes(b"dear colleague\n")
+            path = to / "letters/2026/a.txt"
+            before = path.stat().st_mtime_ns
+            path.write_bytes(b"dear colleague\n")
+            os.utime(path, ns=(before, before))
 
         done = one.run(replace=False, flush=rot)
     assert done.report.damaged
     assert [name for name, _ in told.failures] == [b"letters/2026/a.txt"]
     assert not (to / "letters/2026/a.txt").exists()
+
+
+def test_what_a_program_writes_meanwhile_stays(backup: TreeBackup, tmp_path: Path) -> None:
+    """Reading back: a file that somebody has just saved is listed, and is never taken away."""
+    to, told = tmp_path / "new", Told()
+    with _source(backup) as source:
+
+        def work() -> None:
+            (to / "letters/2026/a.txt").write_bytes(b"what Anna wrote just now")
+            (to / "letters/2026/empty").unlink()
+
+        done = Restore(source, (), os.fsencode(to), told).run(replace=False, flush=work)
+    assert not done.whole
+    assert (to / "letters/2026/a.txt").read_bytes() == b"what Anna wrote just now"
+    assert sorted(name for name, _ in told.failures) == [b"letters/2026/a.txt", b"letters/2026/empty"]
 
 
 def test_what_the_destination_lacks_is_counted(backup: TreeBackup, tmp_path: Path) -> None:
