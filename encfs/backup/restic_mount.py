@@ -199,10 +199,10 @@ def clear(place: Path) -> None:
 def _is_in_use(path: Path) -> bool:
     """Whether a restic that lives serves it: it has the path as an argument."""
     wanted = os.fsencode(path)
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
             try:
-                words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
+                words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
             if wanted in words:
