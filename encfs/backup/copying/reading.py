@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -24,6 +24,7 @@ from encfs.format.backup import Item
 from encfs.volume.source import Source, VolumeSource
 
 ENGINE: Final = "copy"
+_PIECE: Final = 1 << 20
 _DAMAGED: Final = (DataError, NewerFormatError)
 
 
@@ -166,6 +167,37 @@ class RunReader:
                     yield VolumeSource(volume)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def open_sealed(self, run: str) -> Iterator[SealedContents]:
+        """The sealed files of a run; no key is needed. Raises: OSError, BackupError, DataError."""
+        with self._target.held(writing=False):
+            manifest = self.manifest(run)
+            locator = self._locator(manifest)
+            yield SealedContents(manifest, lambda item: self._target.open(locator.find(item)))
+
+
+class SealedContents:
+    """What the files of a run contain, as they lie on the target; nothing is held against the manifest here.
+
+    Args:
+        manifest: of the run.
+        opener: opens a file of it. Raises: OSError.
+    """
+
+    def __init__(self, manifest: Manifest, opener: Callable[[Item], Reader]) -> None:
+        self._manifest = manifest
+        self._opener = opener
+
+    def read(self, path: bytes) -> Iterator[bytes]:
+        """One, by its path in the manifest, in pieces of up to 1 MiB. Raises: OSError."""
+        reader, offset = self._opener(self._manifest.by_path[path]), 0
+        try:
+            while piece := reader.pread(_PIECE, offset):
+                yield piece
+                offset += len(piece)
+        finally:
+            reader.close()
 
 
 def _check_head(head: RunHead, run: str) -> None:
