@@ -102,7 +102,7 @@ def _replies(connection: socket.socket) -> Iterator[Reply]:
                 raise BrokeOffError("the daemon ended before it had answered", hint="Look into its log.")
             reply = json.loads(line)
             if reply.get("done") and not reply.get("ok"):
-                raise _error(reply.get("error") or {})
+                raise error_of(reply.get("error") or {})
             yield reply
             if reply.get("done"):
                 return
@@ -161,8 +161,8 @@ def _silent() -> SilentError:
     return SilentError("the daemon of this mount does not answer", hint="Is the disk below it very slow, or gone?")
 
 
-def _error(error: Mapping[str, Any]) -> CloakfsError:
-    """The exception that the daemon had, as far as its exit code tells the class."""
+def error_of(error: Mapping[str, Any]) -> CloakfsError:
+    """The exception that the daemon, or another cloakfs, had, as far as its exit code tells the class."""
     message, hint = str(error.get("message", "the daemon refuses")), str(error.get("hint", ""))
     pending: list[type[CloakfsError]] = [CloakfsError]
     while pending:

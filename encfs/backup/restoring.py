@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -25,6 +26,7 @@ from encfs.volume.replica import Lost
 from encfs.volume.source import WholeSource
 
 _PIECE: Final = 1 << 20
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Watcher(Steps, Protocol):
@@ -101,6 +103,10 @@ class Restore:
             return [Item(b"", self._source.stat(b""), self._to)]
         return starts_of(self._source, paths, self._to)
 
+    def files(self) -> list[bytes]:
+        """Paths of the files that will be restored."""
+        return [item.path for item in self._plan if stat.S_ISREG(item.entry.mode)]
+
     def look(self) -> InTheWay:
         """What stands in the way. Raises: UsageError: there is no directory for it. OSError."""
         above = self._to if os.path.lexists(self._to) else os.path.dirname(os.path.abspath(self._to))
@@ -115,23 +121,24 @@ class Restore:
             free=room.f_bavail * room.f_frsize,
         )
 
-    def run(self, *, replace: bool, flush: Callable[[], None] = lambda: None) -> Restored:
+    def run(self, *, replace: bool, own: bool = False, flush: Callable[[], None] | None = None) -> Restored:
         """Restore.
 
         Args:
             replace: whether files that are there with another content are replaced.
-            flush: brings what was written to the disk, beyond what the destination itself does.
+            own: whether the destination was made for this: then it gets what the top of the volume has.
+            flush: brings what was written to the disk, in one call; None: each file is asked for.
 
         Raises:
             OSError: it cannot be written: no room, the medium is gone. What is there by then is whole.
             BackupError: the target of the backup is gone.
         """
         self._may.overwrite = replace
+        self._copier.owns_top = own
         self._clear()
         self._watcher.phase("restoring", _size(self._plan))
         self._copier.copy(self._plan)
-        self._sync()
-        flush()
+        self._sync(flush)
         return self._prove()
 
     def _clear(self) -> None:
@@ -143,12 +150,21 @@ class Restore:
         if not os.path.isdir(self._to) and self._plan and self._plan[0].above is not None:
             os.mkdir(self._to, 0o700)
 
-    def _sync(self) -> None:
+    def _sync(self, flush: Callable[[], None] | None) -> None:
+        """All of it is on the disk. A mount may take syncfs(2) for nothing, as FUSE does; else the rest is at once."""
         fd = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             LocalStore(fd).syncfs(fd)
         finally:
             os.close(fd)
+        if flush is not None:
+            flush()
+            return
+        written = [item.to for item in self._copier.written if stat.S_ISREG(item.entry.mode)]
+        folders = {os.path.dirname(item.to) for item in self._copier.written if item.above is not None}
+        for path in [*written, *folders]:
+            with suppress(FileNotFoundError, PermissionError):  # Reading back says so.
+                _fsync(path)
 
     # -- reading back --------------------------------------------------------------------------------------------------
 
@@ -192,6 +208,8 @@ class Restore:
                 reason = "another program has changed it meanwhile, and that stays"
         except FileNotFoundError:
             reason = "another program has taken it away meanwhile"
+        except PermissionError:
+            reason = "it is there, but its folder does not let this user read it back"
         report = self._copier.report
         report.files -= 1
         report.damaged = True
@@ -254,12 +272,33 @@ def _attributes_at(path: bytes) -> dict[str, bytes]:
         return {}
 
 
+def _fsync(path: bytes) -> None:
+    fd = _open(path)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _digest_at(path: bytes) -> bytes:
     """SHA-256 of what is there, past the cache as far as the system lets it be. Raises: OSError."""
     running = CLOAKFS_1.running_digest()
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = _open(path)
     with open(fd, "rb", buffering=0) as file:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         while piece := file.read(_PIECE):
             running.update(piece)
     return running.digest()
+
+
+def _open(path: bytes) -> int:
+    """For reading, also where the mode that it got does not let its owner read it."""
+    try:
+        return os.open(path, _READ)
+    except PermissionError:
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+        os.chmod(path, mode | stat.S_IRUSR)
+        try:
+            return os.open(path, _READ)
+        finally:
+            os.chmod(path, mode)

@@ -74,7 +74,7 @@ def mount(request: MountRequest) -> dict[str, Any]:
     volume, mountpoint = os.path.realpath(request.volume), os.path.realpath(request.mountpoint)
     config = config_of(request.volume)
     _check_apart(volume, mountpoint)
-    daemon = _daemon()
+    daemon = load_daemon()
     options = daemon.MountOptions(
         volume=volume,
         mountpoint=mountpoint,
@@ -164,7 +164,7 @@ def _check_apart(volume: str, mountpoint: str) -> None:
         raise MountpointError("the volume lies inside the mount point", hint="The mount would hide it. Choose another.")
 
 
-def _daemon() -> ModuleType:
+def load_daemon() -> ModuleType:
     """The part that needs pyfuse3, which is not installed everywhere.
 
     Raises:

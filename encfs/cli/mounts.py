@@ -87,9 +87,9 @@ def below(path: str) -> list[str]:
 
 def holding(path: str, table: Sequence[KernelMount]) -> KernelMount | None:
     """The filesystem that a path is on; for one in a mount of cloakfs, that of its volume."""
-    kernel = _top(path, table)
+    kernel = top(path, table)
     while kernel is not None and kernel.fstype == FSTYPE:
-        kernel = _top(kernel.source, table)
+        kernel = top(kernel.source, table)
     return kernel
 
 
@@ -110,7 +110,8 @@ def lies_in(path: str, directories: Sequence[str]) -> bool:
     return any(path == one or path.startswith(one.rstrip("/") + "/") for one in directories)
 
 
-def _top(path: str, table: Sequence[KernelMount]) -> KernelMount | None:
+def top(path: str, table: Sequence[KernelMount]) -> KernelMount | None:
+    """The filesystem that a path is on, by the spelling of the path: the one that was mounted there last."""
     over = [one for one in table if lies_in(path, [one.mountpoint])]
     longest = max((len(one.mountpoint) for one in over), default=0)
     return next((one for one in reversed(over) if len(one.mountpoint) == longest), None)

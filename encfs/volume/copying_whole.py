@@ -32,6 +32,7 @@ from encfs.volume.destination import (
     temporary_for,
     writing,
 )
+from encfs.volume.places import runs_as_root
 from encfs.volume.source import WholeSource
 
 ACLS: Final = ("system.posix_acl_access", "system.posix_acl_default")
@@ -52,6 +53,7 @@ class WholeCopier(Copier):
         written: what this run has made at the destination, in order.
         there: what was there before with the same content.
         kept: paths of what is there as something else, and stays.
+        owns_top: whether the top of the destination is this run's, also if it was there before.
     """
 
     def __init__(self, source: WholeSource, watcher: Watcher, placement: Placement) -> None:
@@ -59,21 +61,26 @@ class WholeCopier(Copier):
         self.written: list[Item] = []
         self.there: list[Item] = []
         self.kept: list[bytes] = []
+        self.owns_top = False
         self._whole = source
 
     def _copy(self, item: Item) -> None:
         known = len(self.there)
         super()._copy(item)
+        if stat.S_ISDIR(item.entry.mode) and item.to in self._made:
+            _begin(item)
         if item.to and len(self.there) == known:
             self.written.append(item)
 
     def _refused(self, path: bytes, cause: OSError) -> None:
-        if cause.errno == errno.EEXIST:
-            self.kept.append(path)
-        super()._refused(path, cause)
+        if cause.errno != errno.EEXIST:
+            super()._refused(path, cause)
+            return
+        self.kept.append(path)
+        self._fail(path, "there is another one by that name, which stays", damaged=False)
 
     def _changes_directory(self, item: Item) -> bool:
-        if self._placement.overwrite and item.whole and item.above is not None:
+        if self._placement.overwrite and item.whole and (item.above is not None or self.owns_top):
             return True
         self.there.append(item)
         return False
@@ -208,6 +215,13 @@ class WholeCopier(Copier):
         if several:
             item.to = to
             self._first_links[item.entry.inode] = item
+
+
+def _begin(item: Item) -> None:
+    """A directory's owner and mode, as far as it can be written to: if the run is broken off here, it is usable."""
+    if runs_as_root():
+        if_supported(partial(os.chown, item.to, item.entry.uid, item.entry.gid))
+    if_supported(partial(os.chmod, item.to, stat.S_IMODE(item.entry.mode) & 0o777 | 0o700))
 
 
 def clear_parts(directory: bytes) -> int:

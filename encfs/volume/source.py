@@ -93,6 +93,16 @@ class VolumeSource:
             if node is not self._volume.tree.root:
                 self._volume.tree.nodes.drop_if_unused(node)
 
+    def sealed_path(self, path: bytes) -> bytes:
+        """Where the volume has a plain path: the inverse of :meth:`plain_path`. Raises: OSError, DataError."""
+        with self._node(path) as node:
+            names: list[bytes] = []
+            here: Node | None = node
+            while here is not None and here.parent is not None:
+                names.append(here.lower_name)
+                here = here.parent
+            return b"/".join(reversed(names))
+
     def plain_path(self, sealed: bytes) -> bytes:
         """The plain path of a path of lower names, both from the top.
 

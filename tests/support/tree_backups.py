@@ -89,6 +89,7 @@ class TreeBackup:
         self.base = base
         self.sealed = sealed
         self.secret = secret
+        self.volume = VOLUME
 
     @property
     def tree(self) -> Path:
@@ -101,7 +102,7 @@ class TreeBackup:
         head = RunHead(
             plan=PLAN,
             run=run,
-            volume=VOLUME,
+            volume=self.volume,
             engine="copy" if self.sealed else "restic",
             label="",
             snapshot="",
@@ -176,6 +177,11 @@ class TreeBackup:
             return
         with Volume.unlock(os.fsencode(self.tree), self.secret, SlotKind.RECOVERY, read_only=True) as volume:
             yield VolumeSource(volume)
+
+    @contextmanager
+    def open_sealed(self, run: str) -> Iterator[FolderSource]:
+        del run
+        yield FolderSource(self.tree)
 
     def run(self, *_: object) -> NoReturn:
         raise AssertionError("this one is only for reading")
