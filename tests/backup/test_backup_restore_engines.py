@@ -25,7 +25,8 @@ from encfs.errors import ExitCode
 from encfs.volume import Volume
 from encfs.volume.source import VolumeSource
 from tests.support import rich_trees
-from tests.support.command import CHEAP
+from tests.support.backup_office import Office
+from tests.support.command import CHEAP, run
 from tests.support.restic_backups import KEY, Yard, flip
 from tests.support.rich_trees import walked
 from tests.support.sealed_backups import PLAN, Sealed, with_recovery_key
@@ -183,3 +184,36 @@ def test_a_flipped_bit_in_a_repository(yard: Yard, tmp_path: Path, capsys: pytes
     assert _restore(yard.engine(mountpoint=None), EngineKind.RESTIC, *arguments, key=KEY) is ExitCode.FINDINGS
     assert [one["path"] for one in json.loads(capsys.readouterr().out)["not_restored"]] == ["large.bin"]
     assert (tmp_path / "to/small.txt").read_bytes() == b"small"
+
+
+# -- the command itself ------------------------------------------------------------------------------------------------
+
+
+def test_after_a_fire_by_the_commands(office: Office, tmp_path: Path) -> None:
+    """Set up, made, all else lost: on another computer, with nothing but the medium, the volume is back."""
+    office.stick("a").plug()
+    office.init("--label", "Blue 1")
+    office.good("run", office.volume.path)
+    wanted = walked(office.volume.path)
+    shutil.rmtree(office.volume.path)
+    elsewhere = {"CLOAKFS_STATE_DIRECTORY": str(tmp_path / "another-computer")}
+    made = tmp_path / "back.vault"
+    done = run("restore", "--from", office.place, "--new-volume", made, "--json", env=elsewhere)
+    assert done.code == 0, done.err
+    told = done.json
+    assert (told["whole"], told["known"], told["label"]) == (True, False, "Blue 1")
+    assert told["next"] == f"cloakfs mount {made} MOUNTPOINT"
+    assert {path: one for path, one in walked(made).items() if one.content} == {
+        path: one for path, one in wanted.items() if one.content
+    }
+    done = run("restore", "--from", office.place, "000", "--to", tmp_path / "to", "--plain", env=elsewhere)
+    assert done.code == ExitCode.USAGE  # Nothing opens it without somebody who is asked.
+    opens = ("--recovery-file", office.secret)
+    done = run("restore", "--from", office.place, "000", "--to", tmp_path / "to", "--plain", *opens, env=elsewhere)
+    assert done.code == 0, done.err
+    assert (tmp_path / "to/000").read_bytes() == pattern(500, "0 0")
+    assert not (tmp_path / "to/001").exists()
+    # On the computer that knows of the backup, by the name of the volume, also after it is gone.
+    done = run("restore", office.volume.path, "001", "--to", tmp_path / "to", "--plain", *opens)
+    assert done.code == 0, done.err
+    assert (tmp_path / "to/001").read_bytes() == pattern(500, "0 1")
