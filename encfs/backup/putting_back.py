@@ -11,9 +11,11 @@ import shutil
 import stat
 from typing import Final
 
+from encfs.backup import unfinished
 from encfs.backup.manifest import Manifest
 from encfs.backup.restorable import SealedEngine, opened_sealed
 from encfs.backup.restoring import Restore, Restored, Watcher
+from encfs.backup.unfinished import Begun
 from encfs.errors import BackupError, NotEmptyError, UsageError
 from encfs.format.backup import Taken
 from encfs.format.limits import CONFIG_BAK_NAME, CONFIG_NAME
@@ -57,6 +59,14 @@ def put_back(engine: SealedEngine, manifest: Manifest, to: bytes, watcher: Watch
         OSError. In every case nothing is at ``to``; what is finished stays beside it for the next try.
     """
     work = os.path.abspath(to) + UNFINISHED
+    key = unfinished.of_place(work)
+    if os.path.lexists(work) and unfinished.begun(key) is None:
+        # It may be anybody's: what is not of this run would be taken away in it.
+        raise NotEmptyError(
+            'there is something already by that name with ".restoring" behind it, which no restore here has begun',
+            hint="Move it away, or give another name.",
+        )
+    unfinished.note(key, Begun(manifest.head.plan, manifest.head.run))
     _clear_others(work, manifest)
     with opened_sealed(engine, manifest) as source:
         done = Restore(source, (), work, watcher).run(replace=True, own=True)
@@ -66,6 +76,7 @@ def put_back(engine: SealedEngine, manifest: Manifest, to: bytes, watcher: Watch
             hint="Restore an older run (--as-of), or from another target.",
         )
     _publish(work, os.path.abspath(to))
+    unfinished.done(key)
     return done
 
 

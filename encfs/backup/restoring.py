@@ -126,7 +126,7 @@ class Restore:
 
         Args:
             replace: whether files that are there with another content are replaced.
-            own: whether the destination was made for this: then it gets what the top of the volume has.
+            own: whether the destination was made for this: also directories that are there get what theirs have.
             flush: brings what was written to the disk, in one call; None: each file is asked for.
 
         Raises:
@@ -134,7 +134,7 @@ class Restore:
             BackupError: the target of the backup is gone.
         """
         self._may.overwrite = replace
-        self._copier.owns_top = own
+        self._copier.owns = own
         self._clear()
         self._watcher.phase("restoring", _size(self._plan))
         self._copier.copy(self._plan)

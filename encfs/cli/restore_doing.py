@@ -123,39 +123,42 @@ def _way(opened: Opened, manifest: Manifest, request: Request, begun: Begun | No
 
 
 def _into_directory(opened: Opened, manifest: Manifest, request: Request, to: str, into: Into, bar: RestoreBar) -> Told:
+    own = not os.path.lexists(to)
     with _source(opened, manifest) as source:
-        one = _planned(source, request, to, bar)
-        found = one.look()
-        restore_place.warn_of_room(found)
-        when = output.human_time(manifest.head.made_at)
-        replace = restore_place.may_replace(found, to, request.answers, when)
-        with bar:
-            source.hold(one.files(), bar)
-            done = one.run(replace=replace)
+        with restore_place.held(to, into) as place:
+            one = _planned(source, request, place, bar)
+            found = one.look()
+            restore_place.warn_of_room(found)
+            when = output.human_time(manifest.head.made_at)
+            may = restore_place.may_replace(found, to, request.answers, when)
+            with bar:
+                source.hold(one.files(), bar)
+                done = one.run(replace=may, own=own)
         gaps = source.gaps(request.paths)
     return Told(manifest=manifest, paths=request.paths, done=done, gaps=gaps, to=to, into=into)
 
 
 def _new_volume(opened: Opened, manifest: Manifest, request: Request, new: NewVolume, bar: RestoreBar) -> Told:
     begun = Begun(manifest.head.plan, manifest.head.run)
-    with _source(opened, manifest) as source, restore_volume.mounted(new, begun) as (place, config):
-        one = _planned(source, request, place, bar)
-        restore_place.warn_of_room(one.look())
-        with bar:
-            source.hold(one.files(), bar)
-            # Locking it brings all of it to the disk, and fails where that does not go.
-            done = one.run(replace=True, own=not request.paths, flush=lambda: None)
+    with _source(opened, manifest) as source, restore_volume.mounted(new, begun) as (mountpoint, config):
+        with restore_place.held(mountpoint, Into.NEW_VOLUME) as place:
+            one = _planned(source, request, place, bar)
+            restore_place.warn_of_room(one.look())
+            with bar:
+                source.hold(one.files(), bar)
+                # Locking it brings all of it to the disk, and fails where that does not go. What is there with another
+                # content was written since an earlier try.
+                done = one.run(replace=request.answers.yes, own=True, flush=lambda: None)
         gaps = source.gaps(request.paths)
-    unfinished.done(config.volume_id)
-    to = new.path
+    unfinished.done(unfinished.of_volume(config.volume_id))
     return Told(
         manifest=manifest,
         paths=request.paths,
         done=done,
         gaps=gaps,
-        to=to,
+        to=new.path,
         into=Into.NEW_VOLUME,
-        next=restore_view.mount_it(to),
+        next=restore_view.mount_it(new.path),
     )
 
 
@@ -171,10 +174,10 @@ def _source(opened: Opened, manifest: Manifest) -> AbstractContextManager[HeldSo
     return restorable.opened(opened.engine, manifest, opened.backup_key)
 
 
-def _planned(source: HeldSource, request: Request, to: str, bar: RestoreBar) -> Restore:
+def _planned(source: HeldSource, request: Request, to: bytes, bar: RestoreBar) -> Restore:
     try:
         with progress.activity("Looking at the backup"):
-            return Restore(source, request.paths, os.fsencode(to), bar)
+            return Restore(source, request.paths, to, bar)
     except NotFoundError as exc:
         exc.hint = "Not in this backup, that is. Try an older one (--as-of), or restore the folder that it was in."
         raise

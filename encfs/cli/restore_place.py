@@ -6,6 +6,8 @@ Owns: these questions. Must not know: backups, how anything is restored.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -73,6 +75,44 @@ def check_directory(to: str, answers: Answers) -> Into:
     if terminal.ask('Write it there unencrypted all the same? Type "yes": ').strip().lower() != "yes":
         raise EOFError
     return Into.PLAIN
+
+
+@contextmanager
+def held(to: str, into: Into) -> Iterator[bytes]:
+    """The directory itself, whatever its path leads to in the meantime; it is made if it is missing.
+
+    Where a volume is locked at once, its path leads to the bare directory below, and what is restored must not lie
+    there in plain text. As long as it is held, nobody but who forces it can lock the volume.
+
+    Raises:
+        UsageError: it is not in a mounted volume any more, or there is no directory for it. OSError.
+    """
+    made = not os.path.lexists(to)
+    if made:
+        if not os.path.isdir(os.path.dirname(os.path.abspath(to))):
+            raise UsageError("there is no directory into which it could be restored", hint="Make it, or give another.")
+        os.mkdir(to, 0o700)
+    fd = os.open(to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if into is not Into.PLAIN and not _is_mounted(fd):
+            raise UsageError("the volume was locked in the meantime", hint="Mount it, and restore again.")
+        yield b"/proc/self/fd/%d/." % fd
+    except OSError as exc:
+        if exc.filename is not None and os.fsdecode(exc.filename).startswith(f"/proc/self/fd/{fd}/"):
+            exc.filename = to
+        raise
+    finally:
+        os.close(fd)
+        if made:
+            with suppress(OSError):  # It is not empty: something was restored.
+                os.rmdir(to)
+
+
+def _is_mounted(fd: int) -> bool:
+    """Whether it is in a mount of cloakfs."""
+    device = os.fstat(fd).st_dev
+    text = f"{os.major(device):02x}:{os.minor(device):02x}"
+    return any(mount.device == text for mount in mounts.cloakfs_mounts())
 
 
 def _in_sealed(path: str) -> bool:

@@ -48,7 +48,7 @@ class NewVolume:
     def unfinished(self) -> Begun | None:
         """What was begun there, if it is a volume that an earlier restore has made. Raises: OSError, RuntimeError."""
         config = _config(self.path)
-        return None if config is None else unfinished.begun(config.volume_id)
+        return None if config is None else unfinished.begun(unfinished.of_volume(config.volume_id))
 
     def check(self) -> None:
         """Before anything is asked. Raises: UsageError, NotEmptyError, NoFuseError, OSError."""
@@ -118,7 +118,7 @@ def mounted(new: NewVolume, begun: Begun) -> Iterator[tuple[str, Config]]:
 def _make(new: NewVolume, begun: Begun) -> tuple[bytes, Config]:
     chosen = volume_making.choose(new.wishes, new.path)
     config = volume_making.make(new.wishes, chosen, new.path)
-    unfinished.note(config.volume_id, begun)
+    unfinished.note(unfinished.of_volume(config.volume_id), begun)
     return chosen.passphrase, config
 
 

@@ -53,7 +53,7 @@ class WholeCopier(Copier):
         written: what this run has made at the destination, in order.
         there: what was there before with the same content.
         kept: paths of what is there as something else, and stays.
-        owns_top: whether the top of the destination is this run's, also if it was there before.
+        owns: whether the destination was made for this: also directories that are there get what theirs have.
     """
 
     def __init__(self, source: WholeSource, watcher: Watcher, placement: Placement) -> None:
@@ -61,7 +61,7 @@ class WholeCopier(Copier):
         self.written: list[Item] = []
         self.there: list[Item] = []
         self.kept: list[bytes] = []
-        self.owns_top = False
+        self.owns = False
         self._whole = source
 
     def _copy(self, item: Item) -> None:
@@ -80,7 +80,7 @@ class WholeCopier(Copier):
         self._fail(path, "there is another one by that name, which stays", damaged=False)
 
     def _changes_directory(self, item: Item) -> bool:
-        if self._placement.overwrite and item.whole and (item.above is not None or self.owns_top):
+        if self.owns or (self._placement.overwrite and item.whole and item.above is not None):
             return True
         self.there.append(item)
         return False

@@ -23,6 +23,7 @@ from encfs.volume.places import runs_as_root
 # destination's filesystem does not allow.
 FATAL: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE}
+    | {errno.ENOTCONN, errno.ECONNABORTED}  # Of a mount whose daemon is gone.
 )
 UNSUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 PART: Final = b".cloakfs-%b.part"

@@ -21,7 +21,7 @@ from encfs.volume import Volume
 from encfs.volume.source import VolumeSource
 from tests.cli.test_audit_command import recorded
 from tests.support import rich_trees
-from tests.support.mounting import SECRET, MountedVolume
+from tests.support.mounting import SECRET, MountedVolume, is_mounted
 from tests.support.pty_session import PtySession
 from tests.support.restores import HERE, PROGRAM, Keeper
 from tests.support.rich_trees import walked
@@ -92,6 +92,22 @@ def test_everything_into_a_folder_of_the_volume(keeper: Keeper, mounted: Mounted
     """--to with a directory that is not there yet: all of it, with all that it has."""
     assert keeper.run(mounted.lower, "--to", mounted.path / "restored") is ExitCode.OK
     assert walked(mounted.path / "restored") == walked(keeper.backup.tree)
+
+
+@pytest.mark.mount
+def test_a_volume_that_is_locked_meanwhile(keeper: Keeper, mounted: MountedVolume) -> None:
+    """With force, in the middle: nothing goes in plain text to the directory below; the same command goes on."""
+    arguments = (mounted.lower, "--keep")
+    done = keeper.process(*arguments, LOCK_AT="1000000", LOCK=str(mounted.path))
+    assert done.code not in (ExitCode.OK, ExitCode.FINDINGS), done.err
+    assert f"{mounted.path}: transport endpoint is not connected" in done.err
+    assert "the same command goes on with it" in done.err
+    assert "/proc/" not in done.err
+    assert not is_mounted(mounted.path)
+    assert os.listdir(mounted.path) == []
+    mounted.mount()
+    assert keeper.run(*arguments) is ExitCode.OK
+    assert (mounted.path / "letters/2026/long.bin").read_bytes() == pattern(2_500_001)
 
 
 def test_a_volume_that_is_not_mounted(keeper: Keeper, tmp_path: Path) -> None:

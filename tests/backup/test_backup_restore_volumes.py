@@ -93,7 +93,7 @@ def test_a_new_volume_with_nothing_but_the_sheet(
     with _mounted(made, new_secret, tmp_path / "mnt") as there:
         assert walked(there) == walked(keeper.backup.tree)
     assert run("verify", made, "--passphrase-file", new_secret).code == 0
-    assert unfinished.begun(read_config(os.fsencode(made)).volume_id) is None
+    assert unfinished.begun(unfinished.of_volume(read_config(os.fsencode(made)).volume_id)) is None
     ends = [one for one in recorded() if one["action"] == "backup.restore"]
     assert [(one["outcome"], one["detail"]["into"]) for one in ends] == [
         ("begun", "new-volume"),
@@ -112,7 +112,7 @@ def test_a_restore_that_was_broken_off_goes_on(keeper: Keeper, tmp_path: Path, n
     _is_off(made)
     assert keeper.process(*arguments, DIE_AT="1000000").code == -signal.SIGKILL
     run_id = keeper.backup.runs()[-1].run
-    begun = unfinished.begun(read_config(os.fsencode(made)).volume_id)
+    begun = unfinished.begun(unfinished.of_volume(read_config(os.fsencode(made)).volume_id))
     assert begun is not None
     assert begun.run == run_id
     # A backup that was made meanwhile is not mixed into it.
@@ -246,6 +246,16 @@ def test_a_killed_one_goes_on_and_is_no_mixture(sealed: Keeper, tmp_path: Path) 
     assert sealed.run("v", "--new-volume", made) is ExitCode.OK
     assert walked(made) == walked(tree)
     assert not work.exists()
+
+
+def test_a_directory_of_somebody_else_is_no_leftover(sealed: Keeper, tmp_path: Path) -> None:
+    """By the name that an unfinished volume would have: nothing is taken away there."""
+    other = tmp_path / "back.vault.restoring"
+    other.mkdir()
+    (other / "mine").write_bytes(b"mine")
+    with pytest.raises(NotEmptyError, match="no restore here has begun"):
+        sealed.run("v", "--new-volume", tmp_path / "back.vault")
+    assert (other / "mine").read_bytes() == b"mine"
 
 
 def _first_file(folder: Path) -> Path:

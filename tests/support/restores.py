@@ -1,13 +1,15 @@
 """``cloakfs restore`` on a backup that is a folder, in this process or in one of its own.
 
 Run as a program: ``python -m tests.support.restores BASE plain|sealed ARGUMENTS...``; when it has written so many bytes
-it kills itself (``$DIE_AT``), gets a Ctrl-C (``$STOP_AT``), or its target goes to ``$GONE_TO`` (``$GONE_AT``).
+it kills itself (``$DIE_AT``), gets a Ctrl-C (``$STOP_AT``), its target goes to ``$GONE_TO`` (``$GONE_AT``), or the
+volume at ``$LOCK`` is locked (``$LOCK_AT``).
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +100,9 @@ def main() -> ExitCode:
         _at(int(os.environ["STOP_AT"]), lambda: os.kill(os.getpid(), signal.SIGINT))
     if "GONE_AT" in os.environ:
         _at(int(os.environ["GONE_AT"]), lambda: keeper.backup.base.rename(os.environ["GONE_TO"]))
+    if "LOCK_AT" in os.environ:
+        lock = [sys.executable, "-m", "encfs", "lock", "--force", os.environ["LOCK"]]
+        _at(int(os.environ["LOCK_AT"]), lambda: subprocess.run(lock, check=True, capture_output=True))
     return run_main(lambda: keeper.run(*arguments), Manners(as_json="--json" in arguments))
 
 
