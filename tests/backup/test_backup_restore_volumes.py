@@ -310,11 +310,11 @@ def test_nothing_is_overwritten(sealed: Keeper, tmp_path: Path, monkeypatch: pyt
         sealed.run("v", "--new-volume", tmp_path / "no/such")
     assert os.listdir(made) == ["mine"]
     other = tmp_path / "other.vault"
-    monkeypatch.setattr(putting_back, "check_place", lambda _: other.mkdir() or (other / "x").write_bytes(b"x"))
-    with pytest.raises(NotEmptyError, match="not there before"):
-        sealed.run("v", "--new-volume", other)
+    with monkeypatch.context() as patch:
+        patch.setattr(putting_back, "check_place", lambda _: other.mkdir() or (other / "x").write_bytes(b"x"))
+        with pytest.raises(NotEmptyError, match="not there before"):
+            sealed.run("v", "--new-volume", other)
     assert os.listdir(other) == ["x"]
-    monkeypatch.undo()
     (other / "x").unlink()
     assert sealed.run("v", "--new-volume", other, "--json") is ExitCode.OK
     assert stat.S_ISDIR(other.stat().st_mode)
