@@ -1,8 +1,8 @@
 """``cloakfs restore`` on a backup that is a folder, in this process or in one of its own.
 
 Run as a program: ``python -m tests.support.restores BASE plain|sealed ARGUMENTS...``; when it has written so many bytes
-it kills itself (``$DIE_AT``), gets a Ctrl-C (``$STOP_AT``), its target goes to ``$GONE_TO`` (``$GONE_AT``), or the
-volume at ``$LOCK`` is locked (``$LOCK_AT``).
+it kills itself (``$DIE_AT``), gets a Ctrl-C (``$STOP_AT``), its target goes to ``$GONE_TO`` (``$GONE_AT``); before
+the file with the number ``$LOCK_AT`` the volume at ``$LOCK`` is locked.
 """
 
 from __future__ import annotations
@@ -90,6 +90,20 @@ def _at(count: int, action: Callable[[], object]) -> None:
     Part.write = writing  # type: ignore[method-assign]
 
 
+def _before(number: int, action: Callable[[], object]) -> None:
+    """Do something before a file is begun."""
+    enter, left = Part.__enter__, number
+
+    def entering(part: Part) -> Part:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            action()
+        return enter(part)
+
+    Part.__enter__ = entering  # type: ignore[method-assign]
+
+
 def main() -> ExitCode:
     """The program."""
     base, kind, *arguments = sys.argv[1:]
@@ -102,7 +116,7 @@ def main() -> ExitCode:
         _at(int(os.environ["GONE_AT"]), lambda: keeper.backup.base.rename(os.environ["GONE_TO"]))
     if "LOCK_AT" in os.environ:
         lock = [sys.executable, "-m", "encfs", "lock", "--force", os.environ["LOCK"]]
-        _at(int(os.environ["LOCK_AT"]), lambda: subprocess.run(lock, check=True, capture_output=True))
+        _before(int(os.environ["LOCK_AT"]), lambda: subprocess.run(lock, check=True, capture_output=True))
     return run_main(lambda: keeper.run(*arguments), Manners(as_json="--json" in arguments))
 
 
