@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -19,7 +19,7 @@ from encfs.backup.drill_record import DrillOutcome
 from encfs.backup.drills import Drill
 from encfs.backup.plans import Plan, Result
 from encfs.checks import Checked, Light
-from encfs.errors import RegisterError
+from encfs.registers.health import told
 from encfs.wording import human_date, plural, printable
 
 DAY: Final = 86400
@@ -123,19 +123,7 @@ def checks(now: float | None = None) -> list[Checked]:
         now: seconds since 1970; None for this moment.
     """
     at = time.time() if now is None else now
-    return _told(lambda: list(lights(register.drills(), backups.plans(), at)))
-
-
-def _told(look: Callable[[], list[Checked]]) -> list[Checked]:
-    try:
-        return look()
-    except RegisterError as exc:
-        found, remedy = str(exc), exc.hint
-    except (OSError, RuntimeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else str(exc)
-        found = f"what this computer has written down of restores that were tried cannot be read: {why}"
-        remedy = "see whether the disk of the system is full or read-only, and who owns the state directory"
-    return [Checked(code="register", title="register", light=Light.RED, found=found, remedy=remedy)]
+    return told(lambda: list(lights(register.drills(), backups.plans(), at)), "restores that were tried")
 
 
 def lights(drills: Iterable[Drill], plans: Sequence[Plan], now: float) -> Iterator[Checked]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +17,8 @@ from encfs.backup import rotation
 from encfs.backup.plans import Checked as ReadBack
 from encfs.backup.plans import Place, Plan, Result, Run
 from encfs.checks import Checked, Light
-from encfs.errors import RegisterError
 from encfs.registers import media as media_register
+from encfs.registers.health import told
 from encfs.registers.media import Medium
 from encfs.wording import human_date, human_duration, human_time, plural, printable
 
@@ -140,25 +140,13 @@ def checks(now: float | None = None) -> list[Checked]:
         now: seconds since 1970; None for this moment.
     """
     at = time.time() if now is None else now
-    return _told(lambda: [check for plan in register.plans() for check in lights(plan, at)])
+    return told(lambda: [check for plan in register.plans() for check in lights(plan, at)], "backups")
 
 
 def rule_checks(now: float | None = None) -> list[Checked]:
     """The two-targets rule, for each volume that has a backup; as :func:`checks`."""
     at = time.time() if now is None else now
-    return _told(lambda: list(rule_lights(register.plans(), media_register.media(), at)))
-
-
-def _told(look: Callable[[], list[Checked]]) -> list[Checked]:
-    try:
-        return look()
-    except RegisterError as exc:
-        found, remedy = str(exc), exc.hint
-    except (OSError, RuntimeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else str(exc)
-        found = f"what this computer has written down of backups cannot be read: {why}"
-        remedy = "see whether the disk of the system is full or read-only, and who owns the state directory"
-    return [Checked(code="register", title="register", light=Light.RED, found=found, remedy=remedy)]
+    return told(lambda: list(rule_lights(register.plans(), media_register.media(), at)), "backups")
 
 
 def lights(plan: Plan, now: float) -> Iterator[Checked]:

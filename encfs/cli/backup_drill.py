@@ -16,18 +16,16 @@ import click
 
 from encfs.backup.drill_record import SEED_MAX, People
 from encfs.backup.drilling import Wish
-from encfs.cli import drill_doing, drill_view, options, targets, terminal
+from encfs.cli import drill_doing, drill_view, options, targets
+from encfs.cli.backup_secret import backup_key
 from encfs.cli.drill_doing import Opened
-from encfs.cli.secrets import SCRIPT_HINT, SecretOptions, read_file, secret_options
+from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.crypto import rng
 from encfs.errors import ExitCode, UsageError
-from encfs.format.recovery_key import GROUPS
 from encfs.registers.words import check_text
-from encfs.sheets.typed import complain, recovery_key_in, type_recovery_key
 
 SAMPLE: Final = 25
 """Files of a sample, unless somebody says otherwise."""
-_TRIES: Final = 3
 SHEET: Final = "recovery sheet, typed in"
 """What a record says of a backup that was opened with nothing but the sheet."""
 
@@ -118,7 +116,7 @@ cloakfs backup drill --from /media/anna/BACKUP --sheet""",
             volume=volume,
             bare=bare,
             target=target,
-            sheet_key=sheet_key(secret) if sheet else None,
+            sheet_key=backup_key(secret) if sheet else None,
             secret=secret,
             people=People(login=targets.user_name(os.getuid()), uid=os.getuid(), name=by),
         )
@@ -134,24 +132,3 @@ def _seed(seed: int | None, *, full: bool) -> int:
     if full:
         return 0
     return int.from_bytes(rng.random_bytes(8), "big") if seed is None else seed
-
-
-def sheet_key(secret: SecretOptions) -> bytes:
-    """What stands on the sheet, typed in, or from a file for scripts.
-
-    Raises:
-        UsageError: something else than the key of a sheet is given, or there is nobody to ask. OSError.
-    """
-    if secret.recovery_file is not None:
-        return recovery_key_in(read_file(secret.recovery_file))
-    if secret.given and not secret.recovery:
-        raise UsageError("--sheet opens the backup with the recovery sheet alone", hint="Leave the other secrets out.")
-    terminal.require("the recovery key of the backup", hint=SCRIPT_HINT)
-    with terminal.private_screen():
-        terminal.tell(f"The key on the recovery sheet of the backup, all {GROUPS} groups.")
-        for _ in range(_TRIES - 1):
-            try:
-                return type_recovery_key(terminal, "  groups: ")
-            except UsageError as exc:
-                complain(terminal, exc)
-        return type_recovery_key(terminal, "  groups: ")

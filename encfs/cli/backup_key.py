@@ -26,7 +26,7 @@ from encfs.cli import (
     targets,
     terminal,
 )
-from encfs.cli.backup_drill import sheet_key
+from encfs.cli.backup_secret import backup_key
 from encfs.cli.secrets import SecretOptions, secret_options
 from encfs.cli.unlocking import config_of
 from encfs.crypto import rng
@@ -203,7 +203,7 @@ def _refresh(plan: Plan, secret: SecretOptions) -> list[str]:
 
 def _bring(plan: Plan, wish: _Wish, fits: Fits | None) -> list[str]:
     """Raises: UsageError: it is mistyped, opens the volume, or another one is kept. BackupError: it does not fit."""
-    key = sheet_key(SecretOptions(recovery=wish.typed_from is None, recovery_file=wish.typed_from))
+    key = _typed(wish)
     if plan.engine is EngineKind.COPY:
         _make_slot(plan, key, wish.secret)
         return ["New copies open with this key. It is not kept here: keep its sheet."]
@@ -213,3 +213,8 @@ def _bring(plan: Plan, wish: _Wish, fits: Fits | None) -> list[str]:
     keys.keep(plan.id, key)
     tried = "" if fits is not None else " It was not tried yet: cloakfs backup verify"
     return [f"The key is kept on this computer from now on.{tried}"]
+
+
+def _typed(wish: _Wish) -> bytes:
+    secret = SecretOptions(recovery=wish.typed_from is None, recovery_file=wish.typed_from)
+    return backup_key(secret, option="--backup-key-file")

@@ -24,17 +24,15 @@ from encfs.backup.restic_engine import ResticEngine
 from encfs.backup.restic_words import ResticError, Trouble
 from encfs.backup.targets import Target, TargetKind
 from encfs.backup.trial import About
-from encfs.cli import backup_engines, backup_finding, output, terminal, unlocking
+from encfs.cli import backup_engines, backup_finding, output, unlocking
 from encfs.cli.backup_drill import SHEET, Asked
+from encfs.cli.backup_secret import backup_key
 from encfs.cli.drill_doing import Opened
-from encfs.cli.secrets import SCRIPT_HINT, SecretOptions, read_file
 from encfs.core.sources import KnownSecret
-from encfs.errors import BackupError, UsageError, WrongSecretError
-from encfs.format.recovery_key import GROUPS
+from encfs.errors import BackupError, WrongSecretError
 from encfs.format.slots import SlotKind
 from encfs.memory import leftovers
 from encfs.registers import media
-from encfs.sheets.typed import recovery_key_in, type_recovery_key
 from encfs.volume import Volume
 
 KEPT: Final = "the key that is kept on this computer"
@@ -70,7 +68,7 @@ def _key_of(plan: Plan, asked: Asked) -> tuple[bytes | None, str]:
     if plan.engine is EngineKind.RESTIC and not asked.secret.given:
         return keys.read(plan.id), KEPT
     # That of a sealed copy is never kept: with the config of the copy it opens the volume.
-    return given_key(asked.secret, plan.target), TYPED
+    return backup_key(asked.secret, target=plan.target), TYPED
 
 
 def _restic_of(plan: Plan, key: bytes | None, label: str) -> Engine:
@@ -133,7 +131,7 @@ def _bare(asked: Asked, text: str) -> Opened:
         engine: Engine = CopyEngine(marker.plan, marker.volume, None, copy, label=marker.label, unlock=unlock)
         how = OF_VOLUME if asked.sheet_key is None else SHEET
         return Opened(engine=engine, about=_about_bare(target, marker, asked, how))
-    key = asked.sheet_key if asked.sheet_key is not None else given_key(asked.secret, text)
+    key = asked.sheet_key if asked.sheet_key is not None else backup_key(asked.secret, target=text)
     marker = marker or _marker_within(target, key)
     engine = _tried(
         ResticEngine(marker.plan, marker.volume, None, backup_engines.repository_at(target), key, label=marker.label)
@@ -189,24 +187,6 @@ def _about_bare(target: Target, marker: Marker, asked: Asked, how: str) -> About
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
-
-
-def given_key(secret: SecretOptions, text: str) -> bytes:
-    """A backup key from a file, or typed in from the recovery sheet.
-
-    Raises:
-        UsageError: something else is given, or there is nobody to ask. OSError.
-    """
-    if secret.recovery_file is not None:
-        return recovery_key_in(read_file(secret.recovery_file))
-    if secret.given and not secret.recovery:
-        raise UsageError(
-            "this backup opens with its backup key alone", hint="It is on the recovery sheet: --recovery-file FILE"
-        )
-    terminal.require("the recovery key of the backup", hint=SCRIPT_HINT)
-    with terminal.private_screen():
-        terminal.tell(f"The key on the recovery sheet of the backup at {output.printable(text)}, all {GROUPS} groups.")
-        return type_recovery_key(terminal, "  groups: ")
 
 
 def _unlock(asked: Asked, key: bytes | None, shown: str) -> Unlock:

@@ -12,7 +12,8 @@ import click
 
 from encfs.backup.drill_record import People
 from encfs.cli import calibration, options, periods, restore_doing, restore_place, restore_volume, targets
-from encfs.cli.backup_drill import Asked, Opener, sheet_key
+from encfs.cli.backup_drill import Asked, Opener
+from encfs.cli.backup_secret import backup_key
 from encfs.cli.restore_doing import Request
 from encfs.cli.restore_place import Answers, Into
 from encfs.cli.restore_volume import NewVolume
@@ -111,7 +112,7 @@ cloakfs restore --from /media/anna/BACKUP --sheet --new-volume ~/practice.vault"
             volume=volume,
             bare=bare,
             target=target,
-            sheet_key=sheet_key(secret) if sheet else None,
+            sheet_key=backup_key(secret) if sheet else None,
             secret=secret,
             people=People(login=targets.user_name(os.getuid()), uid=os.getuid(), name=""),
         )

@@ -5,7 +5,7 @@ Owns: what is red and what is amber. Must not know: how it is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from encfs.checks import Checked, Light
@@ -28,17 +28,23 @@ def checks(now: float) -> list[Checked]:
     Args:
         now: seconds since 1970.
     """
-    return [*_told(lambda: _of_media(now)), *_told(lambda: _of_exceptions(now)), *_told(_of_others)]
+    return [*told(lambda: _of_media(now)), *told(lambda: _of_exceptions(now)), *told(_of_others)]
 
 
-def _told(look: Callable[[], Iterator[Checked]]) -> list[Checked]:
+def told(look: Callable[[], Iterable[Checked]], what: str = "volumes and media") -> list[Checked]:
+    """What somebody finds who reads registers; or that they cannot be read.
+
+    Args:
+        look: reads them. What it raises of RegisterError, OSError and RuntimeError becomes a check that is red.
+        what: is written down there, for the user.
+    """
     try:
         return list(look())
     except RegisterError as exc:
         found, remedy = str(exc), exc.hint
     except (OSError, RuntimeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else str(exc)
-        found = f"what this computer has written down of volumes and media cannot be read: {why}"
+        found = f"what this computer has written down of {what} cannot be read: {why}"
         remedy = "see whether the disk of the system is full or read-only, and who owns the state directory"
     return [Checked(code="register", title="register", light=Light.RED, found=found, remedy=remedy)]
 

@@ -16,10 +16,10 @@ import os
 import stat as stat_module
 from dataclasses import dataclass
 from itertools import count
-from typing import NoReturn
 
 from encfs.hostpaths import long_path
-from encfs.store.base import CachedRead, Where
+from encfs.store.base import Where
+from encfs.store.reading import ReadingStore, refuse
 
 # What parts a path on this system; on Windows also what names a drive or a stream.
 _SEPARATORS = frozenset("/\\:\0") if os.name == "nt" else frozenset("/\0")
@@ -35,12 +35,7 @@ class _Opened:
     file: io.FileIO | None
 
 
-def _refuse(*arguments: object, **more: object) -> NoReturn:
-    del arguments, more
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-
-class PortableStore:
+class PortableStore(ReadingStore):
     """A :class:`~encfs.store.base.Store` that reads, with numbers of its own as descriptors.
 
     Inode numbers of FAT, exFAT and network disks change, repeat or are 0, and two files that look like one would be
@@ -53,10 +48,6 @@ class PortableStore:
     Raises:
         OSError: it is missing, or no directory.
     """
-
-    cached_read = CachedRead.NEVER
-    lasting_inodes = True
-    holes_take_room = False
 
     def __init__(self, path: bytes) -> None:
         self._handles: dict[int, _Opened] = {}
@@ -120,7 +111,7 @@ class PortableStore:
     def open(self, dirfd: int, name: bytes, flags: int, mode: int = 0o600) -> int:
         del mode
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
-            _refuse()
+            refuse()
         path = self._path(dirfd, name)
         found = os.lstat(path)
         if stat_module.S_ISLNK(found.st_mode):
@@ -131,7 +122,7 @@ class PortableStore:
 
     def reopen(self, fd: int, flags: int) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR):
-            _refuse()
+            refuse()
         opened = self._at(fd)
         return self._keep(opened.path, opened.identity, io.FileIO(opened.path, "rb"))
 
@@ -165,10 +156,6 @@ class PortableStore:
         del where, name
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    def statvfs(self, fd: int) -> os.statvfs_result:
-        del fd
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
     # -- reading -----------------------------------------------------------------------------------------
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
@@ -188,50 +175,8 @@ class PortableStore:
             total += count_read
         return total
 
-    def read_uncached(self, dirfd: int, name: bytes, size: int) -> bytes:
-        fd = self.open(dirfd, name, os.O_RDONLY)
-        try:
-            return self.pread(fd, size, 0)
-        finally:
-            self.close(fd)
-
     def next_data(self, fd: int, offset: int) -> int:
         return min(offset, self.fstat(fd).st_size)
-
-    def try_lock(self, fd: int, *, shared: bool = False) -> bool:
-        """There are none here: nobody is kept away, and nobody is found."""
-        del fd, shared
-        return True
-
-    def try_lock_directory(self, fd: int) -> bool:
-        del fd
-        return True
-
-    # -- what a store for reading refuses ----------------------------------------------------------------
-
-    open_writable = staticmethod(_refuse)
-    pwrite = staticmethod(_refuse)
-    truncate = staticmethod(_refuse)
-    write_out = staticmethod(_refuse)
-    fdatasync = staticmethod(_refuse)
-    fsync = staticmethod(_refuse)
-    syncfs = staticmethod(_refuse)
-    rename = staticmethod(_refuse)
-    exchange = staticmethod(_refuse)
-    link = staticmethod(_refuse)
-    unlink = staticmethod(_refuse)
-    mkdir = staticmethod(_refuse)
-    rmdir = staticmethod(_refuse)
-    symlink = staticmethod(_refuse)
-    mknod = staticmethod(_refuse)
-    chmod = staticmethod(_refuse)
-    fchmod = staticmethod(_refuse)
-    chown = staticmethod(_refuse)
-    fchown = staticmethod(_refuse)
-    utime = staticmethod(_refuse)
-    futime = staticmethod(_refuse)
-    setxattr = staticmethod(_refuse)
-    removexattr = staticmethod(_refuse)
 
 
 def _with_identity(found: os.stat_result, identity: tuple[int, int]) -> os.stat_result:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from encfs.backup import keys, plans, slots
+from encfs.backup import keys, markers, plans, slots
 from encfs.backup.plans import EngineKind, Keep, KeyKind, Place, Plan
+from encfs.backup.restic_engine import ResticEngine
 from encfs.cli import backup_key
 from encfs.cli.secrets import SecretOptions
 from encfs.core.config import unlock
@@ -152,9 +153,15 @@ def test_the_key_on_the_screen(lower: LowerVolume, target: Path) -> None:
     assert told() == [("refused", "show"), ("done", "show")]
 
 
+def repository(plan: Plan, target: Path) -> None:
+    """The backup is there, with the key that is on its sheet."""
+    markers.write_marker(os.fsencode(target), markers.marker_of(plan, ""))
+    ResticEngine(plan.id, plan.volume_id, None, str(target / "restic"), KEY).init()
+
+
 def test_a_key_that_is_typed_on_a_new_computer(lower: LowerVolume, target: Path, tmp_path: Path) -> None:
-    """It is kept; one that opens the volume, or is mistyped, is refused and not kept."""
-    planned(lower, target, EngineKind.RESTIC)
+    """It is kept; one that opens the volume, is mistyped, or is another one's, is refused and not kept."""
+    repository(planned(lower, target, EngineKind.RESTIC), target)
     typed = tmp_path / "typed"
     for wrong in (encode_recovery_key(RECOVERY_KEY), encode_recovery_key(KEY)[:-1] + "?"):
         typed.write_text(wrong)
@@ -162,10 +169,13 @@ def test_a_key_that_is_typed_on_a_new_computer(lower: LowerVolume, target: Path,
         done = ask(lower, "--import", "--backup-key-file", typed)
         assert (done.code, done.out, wrong[:5] in done.err) == (ExitCode.USAGE, "", False)
         assert not keys.is_kept(PLAN)
+    typed.write_text(encode_recovery_key(bytes(32)))
+    assert ask(lower, "--import", "--backup-key-file", typed).code == ExitCode.WRONG_SECRET
+    assert not keys.is_kept(PLAN)
     typed.write_text(encode_recovery_key(KEY).lower())
     assert ask(lower, "--import", "--backup-key-file", typed).code == 0
     assert keys.read(PLAN) == KEY
-    assert told() == [("refused", "import"), ("refused", "import"), ("done", "import")]
+    assert [outcome for outcome, _ in told()] == ["refused", "refused", "refused", "done"]
 
 
 def test_a_key_that_does_not_fit_is_not_kept(lower: LowerVolume, target: Path, tmp_path: Path) -> None:
@@ -187,7 +197,7 @@ def test_a_key_that_does_not_fit_is_not_kept(lower: LowerVolume, target: Path, t
 
 def test_a_key_that_is_typed_by_hand(lower: LowerVolume, target: Path) -> None:
     """What was mistyped is asked for again."""
-    planned(lower, target, EngineKind.RESTIC)
+    repository(planned(lower, target, EngineKind.RESTIC), target)
     text = encode_recovery_key(KEY)
     with PtySession("backup", "key", str(lower.path), "--import") as session:
         session.answer("groups: ", text[:-1] + ("0" if text[-1] != "0" else "1"))

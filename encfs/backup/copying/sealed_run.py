@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, NoReturn
+from typing import Final
 
 from encfs.backup.copying.target import Reader
 from encfs.backup.manifest import Manifest
 from encfs.core.sources import UnlockSource
 from encfs.format.backup import Item, ItemKind, Taken
 from encfs.format.slots import SlotKind
-from encfs.store.base import CachedRead, Where
+from encfs.store.base import Where
+from encfs.store.reading import ReadingStore, refuse
 from encfs.volume import Volume
 
 _FIRST_FD: Final = 1 << 30  # Larger than any of the kernel's: whoever opens a volume gives a descriptor of the top.
@@ -56,22 +57,13 @@ class _Handle:
     reader: Reader | None = None
 
 
-def _refuse(*arguments: object, **more: object) -> NoReturn:
-    del arguments, more
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-
-class RunStore:
+class RunStore(ReadingStore):
     """A :class:`~encfs.store.base.Store` that reads.
 
     Args:
         manifest: of the run.
         opener: opens a file of it. Raises: OSError.
     """
-
-    cached_read = CachedRead.NEVER
-    lasting_inodes = True
-    holes_take_room = False
 
     def __init__(self, manifest: Manifest, opener: Callable[[Item], Reader]) -> None:
         self._opener = opener
@@ -141,7 +133,7 @@ class RunStore:
 
     def _open(self, item: Item, flags: int) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
-            _refuse()
+            refuse()
         if flags & os.O_DIRECTORY:
             return self._keep(item)
         if item.kind is not ItemKind.FILE:
@@ -194,10 +186,6 @@ class RunStore:
         except KeyError:
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA)) from None
 
-    def statvfs(self, fd: int) -> os.statvfs_result:
-        del fd
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
@@ -206,54 +194,5 @@ class RunStore:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return reader.pread(size, offset)
 
-    def preadv(self, fd: int, buffer: memoryview, offset: int, *, wait: bool) -> int:
-        if not wait:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        found = self.pread(fd, len(buffer), offset)
-        buffer[: len(found)] = found
-        return len(found)
-
-    def read_uncached(self, dirfd: int, name: bytes, size: int) -> bytes:
-        fd = self.open(dirfd, name, os.O_RDONLY)
-        try:
-            return self.pread(fd, size, 0)
-        finally:
-            self.close(fd)
-
     def next_data(self, fd: int, offset: int) -> int:
         return min(offset, self._item(fd).size)
-
-    def try_lock(self, fd: int, *, shared: bool = False) -> bool:
-        """Nobody writes to it."""
-        del fd, shared
-        return True
-
-    def try_lock_directory(self, fd: int) -> bool:
-        del fd
-        return True
-
-    # -- what a store for reading refuses ------------------------------------------------------------------------------
-
-    open_writable = staticmethod(_refuse)
-    pwrite = staticmethod(_refuse)
-    truncate = staticmethod(_refuse)
-    write_out = staticmethod(_refuse)
-    fdatasync = staticmethod(_refuse)
-    fsync = staticmethod(_refuse)
-    syncfs = staticmethod(_refuse)
-    rename = staticmethod(_refuse)
-    exchange = staticmethod(_refuse)
-    link = staticmethod(_refuse)
-    unlink = staticmethod(_refuse)
-    mkdir = staticmethod(_refuse)
-    rmdir = staticmethod(_refuse)
-    symlink = staticmethod(_refuse)
-    mknod = staticmethod(_refuse)
-    chmod = staticmethod(_refuse)
-    fchmod = staticmethod(_refuse)
-    chown = staticmethod(_refuse)
-    fchown = staticmethod(_refuse)
-    utime = staticmethod(_refuse)
-    futime = staticmethod(_refuse)
-    setxattr = staticmethod(_refuse)
-    removexattr = staticmethod(_refuse)
