@@ -128,3 +128,40 @@ def test_nothing_of_the_machine_changes(tmp_path):
     )
     assert [step.wrong for step in walkthrough.walk(page, tmp_path / "machine")] == ["", "", ""]
     assert [place for place in places if Path(place).exists()] == []
+
+
+STICKS = """\
+<!-- hands: plug in red at /media/anna/STICK ext4 -->
+
+```console
+$ echo red > /media/anna/STICK/which
+```
+
+<!-- hands: pull out -->
+<!-- hands: plug in blue at /media/anna/STICK ext4 -->
+
+```console
+$ ls /media/anna/STICK
+lost+found
+$ echo blue > /media/anna/STICK/which
+```
+
+<!-- hands: pull out -->
+<!-- hands: another machine -->
+<!-- hands: plug in red at /media/anna/STICK ext4 -->
+
+```console
+$ cat /media/anna/STICK/which
+red
+```
+"""
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(not scratch_machine.available(), reason="needs root and overlays")
+def test_one_of_several_sticks_keeps_what_is_on_it(tmp_path):
+    """Each name is a stick of its own, new at first, and has what was put on it also at another machine."""
+    page = tmp_path / "page.md"
+    page.write_text(STICKS)
+    steps = walkthrough.walk(page, tmp_path / "machine")
+    assert [step.wrong for step in steps] == [""] * 10, walkthrough.transcript(steps)

@@ -211,9 +211,17 @@ class Machine:
         """
         match action.split():
             case ["plug", "in", "unformatted"]:
-                self._make_stick("")
+                self._make_stick("stick", "")
             case ["plug", "in", directory, kind]:
-                self._make_stick(kind.lower())
+                self._make_stick("stick", kind.lower())
+                self._mount_stick(Path(directory))
+            case ["plug", "in", name, "at", directory, kind]:
+                # One of several: it is new when it is first plugged in, and has what is on it ever after.
+                if (self.base / f"{name}.image").exists():
+                    self._stick, self._kind = self.base / f"{name}.image", kind.lower()
+                    self._attach()
+                else:
+                    self._make_stick(name, kind.lower())
                 self._mount_stick(Path(directory))
             case ["pull", "out"]:
                 self.pull_out()
@@ -240,9 +248,9 @@ class Machine:
                 raise AssertionError(f"hands cannot {action!r}")
         return False
 
-    def _make_stick(self, kind: str) -> None:
+    def _make_stick(self, name: str, kind: str) -> None:
         self._kind = kind
-        self._stick = self.base / "stick.image"
+        self._stick = self.base / f"{name}.image"
         with self._stick.open("wb") as image:
             image.truncate(64 << 20)
         if kind:
