@@ -56,20 +56,21 @@ def cloakfs(cell_size: int) -> Peer:
 
     def start(home: Path) -> None:
         where = (str(home / "lower"), str(home / "mnt"))
-        _cloakfs(home, "mount", *where, "--recovery-file", str(home / "key"), "--log", str(home / "log"))
+        run_cloakfs(home, "mount", *where, "--recovery-file", str(home / "key"), "--log", str(home / "log"))
 
     def find_pid(home: Path) -> int:
-        status = json.loads(_cloakfs(home, "status", str(home / "lower"), "--json"))
+        status = json.loads(run_cloakfs(home, "status", str(home / "lower"), "--json"))
         return int(status["volumes"][0]["mount"]["pid"])
 
     def stop(home: Path) -> None:
-        _cloakfs(home, "lock", str(home / "mnt"))
+        run_cloakfs(home, "lock", str(home / "mnt"))
 
     settings = f"cells of {cell_size} bytes, unlocked with a recovery key"
     return Peer(OURS, encfs.__version__, settings, create=create, start=start, find_pid=find_pid, stop=stop)
 
 
-def _cloakfs(home: Path, *arguments: str) -> str:
+def run_cloakfs(home: Path, *arguments: str) -> str:
+    """What a command prints that belongs to the peer in this home. Raises: PeerError: it failed."""
     return run(OURS, (sys.executable, "-m", "encfs", *arguments), {"CLOAKFS_STATE_DIRECTORY": str(home / "state")})
 
 
@@ -86,7 +87,7 @@ def gocryptfs() -> Peer:
         key = ("-passfile", str(home / "passphrase"), "--", str(home / "lower"))
         return start_in_foreground(home, ("gocryptfs", "-q", "-fg", *key, str(home / "mnt")))
 
-    return Peer("gocryptfs", _packaged("gocryptfs"), "-scryptn 10", create=create, start=start)
+    return Peer("gocryptfs", packaged("gocryptfs"), "-scryptn 10", create=create, start=start)
 
 
 def securefs() -> Peer:
@@ -103,7 +104,7 @@ def securefs() -> Peer:
         return start_in_foreground(home, ("securefs", "mount", "--keyfile", str(home / "key"), *where))
 
     settings = "format 4 (lite), the default; --pbkdf pkcs5-pbkdf2-hmac-sha256 --rounds 1"
-    return Peer("securefs", _packaged("securefs"), settings, create=create, start=start)
+    return Peer("securefs", packaged("securefs"), settings, create=create, start=start)
 
 
 def cryfs() -> Peer:
@@ -121,7 +122,7 @@ def cryfs() -> Peer:
 
     return Peer(
         "cryfs",
-        _packaged("cryfs"),
+        packaged("cryfs"),
         "blocks of 16 KiB, the default; no cheap key derivation",
         start=start,
         cheap_kdf=False,
@@ -136,10 +137,10 @@ def encfs_1_9() -> Peer:
         command = ("encfs", "-f", "--stdinpass", "--standard", str(home / "lower"), str(home / "mnt"))
         return start_in_foreground(home, command, secret=_SECRET)
 
-    return Peer("encfs", _packaged("encfs"), "--standard; no cheap key derivation", start=start, cheap_kdf=False)
+    return Peer("encfs", packaged("encfs"), "--standard; no cheap key derivation", start=start, cheap_kdf=False)
 
 
-def _packaged(package: str) -> str:
+def packaged(package: str) -> str:
     """The version of a Debian package."""
     command = ("dpkg-query", "-W", "-f", "${Version}", package)
     result = subprocess.run(command, capture_output=True, text=True, check=False)
