@@ -1,7 +1,8 @@
 """``cloakfs`` on a computer on which it is another day: ``python -m tests.support.another_day ARGUMENTS``.
 
 The file that ``ANOTHER_DAY`` names says by how many seconds; what runs for long looks there each time, so time passes
-for a mount too. Wall clock and time since boot agree: nobody has set a clock. The kernel's times of files stay as they are.
+for a mount too. Wall clock and time since boot agree: nobody has set a clock. The kernel's times of files stay as they
+are.
 """
 
 from __future__ import annotations
