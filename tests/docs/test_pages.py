@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from encfs.format.recovery_key import encode_recovery_key
+from encfs.sheets.sheets import recovery_sheet
+from encfs.units import VolumeId
 from tests.support import pages, scratch_machine, walkthrough
 from tests.support.pages import Command, Hands, PageError
 
@@ -165,3 +169,53 @@ def test_one_of_several_sticks_keeps_what_is_on_it(tmp_path):
     page.write_text(STICKS)
     steps = walkthrough.walk(page, tmp_path / "machine")
     assert [step.wrong for step in steps] == [""] * 10, walkthrough.transcript(steps)
+
+
+NIGHT = """\
+```console
+# printf '[Service]\\nType=oneshot\\nExecStart=/bin/sh -c "echo ran >> /root/ran"\\n' > /etc/systemd/system/x.service
+# cd /etc/systemd/system
+# printf '[Timer]\\nOnCalendar=*-*-* 12:30:00\\nPersistent=true\\n[Install]\\nWantedBy=timers.target\\n' > x.timer
+# systemctl enable --now x.timer
+...
+```
+
+<!-- hands: a night passes -->
+
+```console
+# cat /root/ran
+ran
+# systemctl disable --now x.timer
+...
+```
+
+<!-- hands: a night passes -->
+
+```console
+# cat /root/ran
+ran
+```
+"""
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(not scratch_machine.available(), reason="needs root and overlays")
+def test_timers_do_their_work_at_night(tmp_path):
+    """Once for each night while they are on, and never while they are off."""
+    page = tmp_path / "page.md"
+    page.write_text(NIGHT)
+    steps = walkthrough.walk(page, tmp_path / "machine")
+    assert [step.wrong for step in steps] == [""] * 9, walkthrough.transcript(steps)
+
+
+def test_what_is_printed_can_be_typed(tmp_path):
+    """The key of a sheet is what stands for the words of the page, and nobody can type one that was never printed."""
+    secrets = walkthrough.Secrets()
+    with pytest.raises(AssertionError, match="no sheet was printed"):
+        secrets.typed("the backup key")
+    sheet = tmp_path / "sheet.pdf"
+    key, day = bytes(range(32)), date(2026, 11, 27)
+    made = recovery_sheet(key, volume="practice", volume_id=VolumeId(bytes(16)), custodian="Dr. Weber", day=day)
+    sheet.write_bytes(made)
+    secrets.print(sheet)
+    assert secrets.typed("the backup key") == encode_recovery_key(key)

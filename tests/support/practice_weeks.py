@@ -1,7 +1,7 @@
 """A practice for three weeks: a server with a volume, a clock, sticks that take turns, and people who work.
 
-Owns: the machine and the work. Must not know: what is proved with them. The server has a state directory of its own, and
-its clock shows what :meth:`Server.is_day` says; the sticks are filesystems of their own on loop devices.
+Owns: the machine and the work. Must not know: what is proved with them. The server has a state directory of its own,
+and its clock shows what :meth:`Server.is_day` says; the sticks are filesystems of their own on loop devices.
 """
 
 from __future__ import annotations

@@ -18,12 +18,13 @@ _DONE_WORDS: Final = """
     Requires BindsTo Wants PartOf After Before WantedBy RequiredBy RequiresMountsFor ConditionPathExists
     Type ExecCondition ExecStartPre ExecStart ExecStartPost ExecReload ExecStop ExecStopPost RemainAfterExit
     Environment EnvironmentFile LoadCredential RuntimeDirectory RuntimeDirectoryMode User Group Restart RestartSec
+    OnCalendar Persistent
 """
 _IGNORED_WORDS: Final = """
     Description Documentation DefaultDependencies Conflicts Alias PIDFile NotifyAccess SyslogIdentifier
     LimitNOFILE LimitCORE LimitMEMLOCK TimeoutStartSec TimeoutStopSec TimeoutSec StartLimitIntervalSec StartLimitBurst
     StandardInput StandardOutput StandardError KillMode KillSignal SendSIGKILL SuccessExitStatus
-    OOMScoreAdjust UMask Nice IOSchedulingClass OnCalendar Persistent RandomizedDelaySec
+    OOMScoreAdjust UMask Nice IOSchedulingClass RandomizedDelaySec
 """
 _KNOWN: Final = frozenset((_DONE_WORDS + _IGNORED_WORDS).split())
 _MOUNT_NAMESPACE: Final = (

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support import pages, scratch_machine
+from tests.support import pages, paper, scratch_machine
 from tests.support.pages import Command, Page
 from tests.support.pty_session import PtySession
 
@@ -115,6 +115,7 @@ class Secrets:
     """What the ‹ › of a page stand for."""
 
     recovery_key: str = ""
+    backup_key: str = ""
 
     def typed(self, answer: str) -> str:
         """What is typed for the words between ‹ ›."""
@@ -123,9 +124,17 @@ class Secrets:
         if answer == "the recovery key":
             assert self.recovery_key, "no recovery key was shown so far"
             return self.recovery_key
+        if answer == "the backup key":
+            assert self.backup_key, "no sheet was printed so far"
+            return self.backup_key
         if answer.startswith("the password of "):
             return f"{answer.rpartition(' ')[2]} opens 7 windows"
         return "" if answer == "enter" else answer
+
+    def print(self, sheet: Path) -> None:
+        """It is on paper now: what stands in its code is what somebody will type."""
+        (code,) = set(paper.codes_on(sheet.read_bytes()))
+        self.backup_key = code
 
     def notice(self, seen: str) -> None:
         """Remember the last recovery key that was shown."""
@@ -149,12 +158,17 @@ class Walk:
             if isinstance(step, Command):
                 went = self._command(step, may_fail=may_fail)
             else:
-                if self.machine.do(step.action):
-                    self._log_out()
+                self._hands(step.action)
                 went = Went(step.line, "", step.action, "", 0)
             yield went
             if went.wrong:
                 return
+
+    def _hands(self, action: str) -> None:
+        if action.startswith("print "):
+            self.secrets.print(Path(action.removeprefix("print ")))
+        elif self.machine.do(action):
+            self._log_out()
 
     def _command(self, step: Command, *, may_fail: bool) -> Went:
         if step.who not in self.shells:
