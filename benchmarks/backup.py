@@ -40,10 +40,12 @@ STEPS: Final = {
 _FILES, _GIGABYTES = 10_000, 5.0
 _QUICK_FILES, _QUICK_GIGABYTES = 60, 0.012
 _REPETITIONS: Final = 3
+_DISK: Final = Path("/var/tmp")  # noqa: S108 - what is made there has a fresh name
 _CELL_SIZE: Final = 4096
 _SHARE: Final = 0.01
-# Of all files together: the volume, the plain tree, four targets, what was restored; and some room.
-_ROOM: Final = 8
+# Of all files together: the volume, the plain tree, what was restored; on the other disk the targets.
+_ROOM: Final = 3.1
+_ROOM_FOR_TARGETS: Final = 1.2
 _SPARE: Final = 256 << 20
 _PEERS: Final = (RESTIC, RSYNC)
 
@@ -102,7 +104,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where it happens: the disk with the files, and the one of the targets, which is made anew for each repetition."""
+    """Where it happens: ``base`` is for the targets, on another disk than the files; they are made anew each time."""
 
     base: Path
     site: Site
@@ -224,7 +226,10 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--files", type=int, metavar="N", help=f"default: {_FILES:,}")
     parser.add_argument("--gigabytes", type=float, metavar="N", help=f"all together; default: {_GIGABYTES:g}")
     parser.add_argument("--only", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
-    parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), metavar="DIR", help="default: /var/tmp")  # noqa: S108
+    parser.add_argument("--directory", type=Path, default=report.MEMORY, metavar="DIR", help="default: /dev/shm")
+    parser.add_argument(
+        *("--targets",), type=Path, default=_DISK, metavar="DIR", help=f"another disk; default: {_DISK}"
+    )
     parser.add_argument(
         "--samples", type=Path, metavar="FILE", help="keep each sample there; a run that was broken off goes on from it"
     )
@@ -242,15 +247,15 @@ def measure(options: argparse.Namespace, samples: Samples) -> dict[str, Contende
     Raises: PeerError, WrongBytesError, OSError. SystemExit: a signal came.
     """
     total = int(options.gigabytes * 1e9)
-    room = total * (_ROOM - 2) + _SPARE
-    if shutil.disk_usage(options.directory).free < total * _ROOM + _SPARE:
-        raise PeerError(f"{total * _ROOM / 1e9:.0f} GB have to be free there; see --directory, --gigabytes")
+    room = int(total * _ROOM_FOR_TARGETS * len(options.only)) + _SPARE
+    _require(options.directory, int(total * _ROOM) + _SPARE, "--directory")
+    _require(options.targets, room, "--targets")
     peer = filesystems.cloakfs(_CELL_SIZE)
     with ExitStack() as stack:
         base = Path(stack.enter_context(scratch(options.directory)))
         site = stack.enter_context(peer.mounted(base))
-        place = Place(base, site, room)
-        found = contenders(base / peer.name, base / "plain", base)
+        place = Place(Path(stack.enter_context(scratch(options.targets))), site, room)
+        found = contenders(base / peer.name, base / "plain", place.base)
         who = [found[name] for name in options.only]
         for number in range(options.repetitions):
             if samples.is_whole(number):
@@ -264,6 +269,13 @@ def measure(options: argparse.Namespace, samples: Samples) -> dict[str, Contende
             for tree in trees:
                 shutil.rmtree(tree)
     return {one.name: one for one in who}
+
+
+def _require(directory: Path, size: int, option: str) -> None:
+    """Raises: PeerError: there is not so much room."""
+    free = shutil.disk_usage(directory).free
+    if free < size:
+        raise PeerError(f"{size / 1e9:.1f} GB have to be free, and {free / 1e9:.1f} are; see {option}, --gigabytes")
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ def written(tmp_path_factory):
     base = tmp_path_factory.mktemp("backup")
     store, output = base / "store", base / "out.json"
     store.mkdir()
-    command = [sys.executable, "-m", "benchmarks.backup", "--quick", "--directory", str(store), "--output", str(output)]
+    command = [sys.executable, "-m", "benchmarks.backup", "--quick", "--targets", str(store), "--output", str(output)]
     done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert os.listdir(store) == []

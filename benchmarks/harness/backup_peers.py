@@ -71,18 +71,21 @@ def _ours(home: Path, name: str, engine: str) -> Contender:
     volume, tree = str(home / "lower"), home / "mnt" / "files"
 
     def begin(target: Path) -> None:
-        run_cloakfs(home, "backup", "init", volume, str(target), "--engine", engine, "--yes")
+        sheet = home / "sheet.pdf"
+        sheet.unlink(missing_ok=True)
+        key = ("--sheet", str(sheet)) if engine == "restic" else ()
+        run_cloakfs(home, "backup", "init", volume, str(target), "--engine", engine, *key)
 
     def take(target: Path) -> None:
         run_cloakfs(home, "backup", "run", volume, "--target", str(target), "--json")
 
     def restore(target: Path, to: Path) -> Path:
         secret = ("--recovery-file", str(home / "key")) if engine == "copy" else ()
-        run_cloakfs(home, "restore", volume, "files", "--target", str(target), "--to", str(to), *secret)
-        return to
+        run_cloakfs(home, "restore", volume, "--target", str(target), "--to", str(to), *secret)
+        return to / "files"
 
     def end(target: Path) -> None:
-        run_cloakfs(home, "backup", "end", volume, "--target", str(target), "--yes")
+        run_cloakfs(home, "backup", "end", volume, "--target", str(target), "--why", "it is measured", "--yes")
 
     version = encfs.__version__ + (f", restic {packaged('restic')}" if engine == "restic" else "")
     settings = f"--engine {engine}, of a mounted volume; what was written is read back; restored into the volume"

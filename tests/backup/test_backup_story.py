@@ -67,11 +67,16 @@ class Story:
         return self.sticks.plugged(label)
 
     def back_up(self, label: str, *more: str) -> dict[str, Any]:
-        """A good run on the stick that is in."""
+        """A good run on the stick that is in, of what is in the volume now."""
+        run = self.good_run(label, *more)
+        self.taken[run["run"]] = self.server.tree()
+        return run
+
+    def good_run(self, label: str, *more: str) -> dict[str, Any]:
+        """The same; what is in the volume is not looked at."""
         run: dict[str, Any] = self.server.cloakfs("backup", "run", self.server.volume, "--json", *more).json["runs"][0]
         assert (run["label"], run["error"]) == (label, None)
         assert run["verified"] > 0
-        self.taken[run["run"]] = self.server.tree()
         self.last_on[label] = self.days[label, self.server.day] = run["run"]
         self.expected.append(("backup.run", "done"))
         return run
@@ -86,23 +91,24 @@ def digest_of(tree: Path) -> str:
 
 
 def differences(one: Mapping[bytes, Known], other: Mapping[bytes, Known]) -> set[bytes]:
-    """What is not the same in both trees."""
-    return {path for path in one.keys() | other.keys() if one.get(path) != other.get(path)}
+    """What is not the same in both trees. The directory itself is that of whoever restored into it."""
+    return {path for path in one.keys() | other.keys() if path and one.get(path) != other.get(path)}
 
 
 @contextmanager
 def begun(engine: str, base: Path) -> Iterator[Story]:
     """A practice whose first day was three weeks ago; whatever happens, nothing of it stays mounted."""
     midnight = (int(time.time()) // DAY - 7 * WEEKS) * DAY
-    server = Server(base / "server", since=midnight)
+    server, sticks = Server(base / "server", since=midnight), Sticks(base, *LABELS)
     try:
         server.is_day(0, hour=8)
         server.begin()
         practice_weeks.first_day(server.mnt)
-        yield Story(engine, server, Sticks(base, *LABELS))
+        yield Story(engine, server, sticks)
     finally:
         if server.base.exists():
             server.burn()
+        sticks.throw_away()
 
 
 # -- the weeks ---------------------------------------------------------------------------------------------------------
@@ -121,7 +127,11 @@ def set_up(story: Story) -> None:
 
 
 def weeks(story: Story) -> None:
-    """Each working day its work and its run, the sticks in turn; once a week one is tried; on one day all is lost."""
+    """Each working day its work and its run, the sticks in turn; once a week one is tried; on one day all is lost.
+
+    What came back then is other than what each stick has last: each of them wants to be told once that all is well.
+    """
+    to_accept: set[str] = set()
     for number, day in enumerate(WORKDAYS[:-1]):
         label, before = LABELS[number % len(LABELS)], LABELS[(number - 1) % len(LABELS)]
         story.server.is_day(day)
@@ -131,8 +141,10 @@ def weeks(story: Story) -> None:
                 held(story)
             with story.on(before):
                 brought_back(story, before)
+            to_accept = set(LABELS)
         with story.on(label):
-            story.back_up(label, *(("--accept-changes", "--yes") if day == RANSOM else ()))
+            story.back_up(label, *(("--accept-changes", "--yes") if label in to_accept else ()))
+            to_accept.discard(label)
             if day % 7 == 4:
                 tried(story)
 
@@ -181,7 +193,8 @@ def last_evening(story: Story) -> None:
     server.is_day(WORKDAYS[-1])
     practice_weeks.a_day(server.mnt, WORKDAYS[-1])
     with story.on(label), practice_weeks.writing(server.mnt / DATABASE):
-        run = story.back_up(label)
+        run = story.good_run(label)
+    story.taken[run["run"]] = server.tree()
     story.live = bool(run["not_whole"])
 
 

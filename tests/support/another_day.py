@@ -10,29 +10,28 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 PROGRAM: Final = ("-m", "tests.support.another_day")
 VARIABLE: Final = "ANOTHER_DAY"
 _NS: Final = 1_000_000_000
+_UP: Final = 90 * 86_400
+"""So much longer the computer is on: a day before its start would be none."""
 
 
 def shift(file: Path) -> None:
     """From now on all that asks for the time gets it moved by what the file says at that moment."""
 
-    def moved(of: Callable[..., float], factor: int) -> Callable[..., float]:
-        return lambda *clock: of(*clock) + int(file.read_text()) * factor
+    def seconds() -> int:
+        return int(file.read_text())
 
-    def moved_boot(of: Callable[..., float], factor: int) -> Callable[..., float]:
-        ours = moved(of, factor)
-        return lambda clock: ours(clock) if clock in (time.CLOCK_BOOTTIME, time.CLOCK_REALTIME) else of(clock)
-
-    time.time = moved(time.time, 1)
-    time.time_ns = moved(time.time_ns, _NS)  # type: ignore[assignment]
-    time.clock_gettime = moved_boot(time.clock_gettime, 1)
-    time.clock_gettime_ns = moved_boot(time.clock_gettime_ns, _NS)  # type: ignore[assignment]
+    now, now_ns, clock, clock_ns = time.time, time.time_ns, time.clock_gettime, time.clock_gettime_ns
+    more = {time.CLOCK_REALTIME: 0, time.CLOCK_BOOTTIME: _UP}
+    time.time = lambda: now() + seconds()
+    time.time_ns = lambda: now_ns() + seconds() * _NS
+    time.clock_gettime = lambda of: clock(of) + (seconds() + more[of] if of in more else 0)
+    time.clock_gettime_ns = lambda of: clock_ns(of) + ((seconds() + more[of]) * _NS if of in more else 0)
 
 
 if __name__ == "__main__":

@@ -49,10 +49,10 @@ def needs_filesystem(kind: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.skipif(not here, reason=f"needs root, loop devices and {kind}")]
 
 
-def make_filesystem(kind: str, image: Path) -> None:
-    """A new filesystem in a sparse file of a size that is small for it."""
+def make_filesystem(kind: str, image: Path, *, mib: int = 0) -> None:
+    """A new filesystem in a sparse file, of a size that is small for it if none is given."""
     with image.open("wb") as file:
-        file.truncate(_MIB[kind] << 20)
+        file.truncate((mib or _MIB[kind]) << 20)
     for _ in range(20):
         # mkfs looks at all loop devices of the machine, and fails where one goes away meanwhile.
         done = subprocess.run([*_MKFS[kind], str(image)], check=False, capture_output=True)

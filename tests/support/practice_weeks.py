@@ -28,6 +28,7 @@ WEEKS: Final = 3
 PASSPHRASE: Final = "four unrelated words here"
 LETTERS: Final = 40
 DATABASE: Final = "practice.sqlite"
+_STICK_MIB: Final = 192
 
 
 class Server:
@@ -43,6 +44,7 @@ class Server:
         self._clock.write_text("0")
         self.mnt.mkdir()
         self.secret.write_text(PASSPHRASE)
+        self.secret.chmod(0o600)
         self.pid = 0
 
     def is_day(self, day: int, hour: int = 19) -> None:
@@ -92,14 +94,17 @@ class Server:
 
 
 class Sticks:
-    """Media that take turns at one place."""
+    """Media that take turns at one place. They are in memory: on the disk of the server nobody may back it up."""
 
     def __init__(self, base: Path, *labels: str) -> None:
-        self.place = base / "stick"
+        self.place, drawer = base / "stick", base / "drawer"
         self.place.mkdir()
-        self._images = {label: base / f"{label}.image" for label in labels}
+        drawer.mkdir()
+        self._drawer = drawer
+        blockdev.mount("drawer", drawer, "tmpfs")
+        self._images = {label: drawer / f"{label}.image" for label in labels}
         for image in self._images.values():
-            blockdev.make_filesystem("ext4", image)
+            blockdev.make_filesystem("ext4", image, mib=_STICK_MIB)
         # As a practice has them: a folder of its own for the backup.
         self.target = self.place / "backup"
 
@@ -108,6 +113,10 @@ class Sticks:
         """This one is in; the directory for the backup."""
         with blockdev.mounted_image(self._images[label], self.place, "ext4"):
             yield self.target
+
+    def throw_away(self) -> None:
+        """All of them, for good."""
+        blockdev.unmount(self._drawer)
 
 
 # -- work --------------------------------------------------------------------------------------------------------------

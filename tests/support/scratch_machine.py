@@ -33,6 +33,7 @@ _OVERLAYS: Final = ("etc", "var", "srv", "home", "root", "media", "mnt", "opt", 
 _NODES: Final = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "loop-control")
 _A_WHILE: Final = 5.0  # Seconds.
 _STICK: Final = Path("/dev/sdb1")
+_STICK_SIZE: Final = 192 << 20
 _SHIMS: Final = {"systemctl": "systemctl", "apt": "package_shim", "apt-get": "package_shim"}
 
 
@@ -254,7 +255,7 @@ class Machine:
         self._kind = kind
         self._stick = self.base / f"{name}.image"
         with self._stick.open("wb") as image:
-            image.truncate(64 << 20)
+            image.truncate(_STICK_SIZE)
         if kind:
             options = {"ext4": ["-q", "-F", "-E", f"root_owner={UID}:{UID}"]}.get(kind, [])
             _run(f"mkfs.{kind}", *options, str(self._stick))
