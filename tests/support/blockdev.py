@@ -139,3 +139,23 @@ def mounted_image(backing: Path, target: Path, kind: str) -> Iterator[Path]:
         yield target
     finally:
         unmount(target)
+        await_detached(backing)
+
+
+def await_detached(backing: Path) -> None:
+    """Wait until no loop device stands on this file.
+
+    The kernel lets go of one with the last mount of it, and whoever starts in a namespace of their own has a copy of
+    all mounts for a moment. Attached a second time meanwhile, it would be one filesystem in two heads.
+    """
+    deadline = time.monotonic() + 20
+    while any(_backing(device) == str(backing.resolve()) for device in Path("/sys/block").glob("loop*")):
+        assert time.monotonic() < deadline, f"something still uses {backing}"
+        time.sleep(0.01)
+
+
+def _backing(device: Path) -> str:
+    try:
+        return (device / "loop/backing_file").read_text().rstrip("\n")
+    except OSError:  # It stands on nothing.
+        return ""

@@ -74,7 +74,9 @@ def enter(base: Path, told: Path, *module: str, timeout: float) -> tuple[int, st
 def furnish() -> Machine:
     """Lay the machine out, from inside, as its first act."""
     base = Path(os.environ["SCRATCH_MACHINE"])
-    _drop_mounts("fuse")  # Those of other tests: only the view of them goes.
+    # Those of other tests: only the view of them goes. A disk of theirs would stay in use by us when it is taken out.
+    _drop_mounts(r"fuse(\.|blk|\s)")
+    _drop_mounts(r"\S+ /dev/loop")
     for name in _OVERLAYS:
         if Path("/", name).is_dir():
             (base / "new" / name).mkdir(parents=True)
@@ -107,9 +109,10 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
-def _drop_mounts(kind: str) -> None:
+def _drop_mounts(what: str) -> None:
+    """``what``: how filesystem and source of a mount begin in mountinfo; a regular expression."""
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-        if re.match(rf"{re.escape(kind)}(\.|blk|\s)", line.partition(" - ")[2]):
+        if re.match(what, line.partition(" - ")[2]):
             _run("umount", "-l", line.split(" ")[4].encode().decode("unicode_escape"))
 
 
@@ -212,17 +215,13 @@ class Machine:
         """
         match action.split():
             case ["plug", "in", "unformatted"]:
-                self._make_stick("stick", "")
+                self._make_stick(self.base / "stick.image", "")
             case ["plug", "in", directory, kind]:
-                self._make_stick("stick", kind.lower())
+                self._make_stick(self.base / "stick.image", kind.lower())
                 self._mount_stick(Path(directory))
             case ["plug", "in", name, "at", directory, kind]:
                 # One of several: it is new when it is first plugged in, and has what is on it ever after.
-                if (self.base / f"{name}.image").exists():
-                    self._stick, self._kind = self.base / f"{name}.image", kind.lower()
-                    self._attach()
-                else:
-                    self._make_stick(name, kind.lower())
+                self._plug_in(self._drawer() / f"{name}.image", kind.lower())
                 self._mount_stick(Path(directory))
             case ["pull", "out"]:
                 self.pull_out()
@@ -251,11 +250,26 @@ class Machine:
                 raise AssertionError(f"hands cannot {action!r}")
         return False
 
-    def _make_stick(self, name: str, kind: str) -> None:
-        self._kind = kind
-        self._stick = self.base / f"{name}.image"
-        with self._stick.open("wb") as image:
-            image.truncate(_STICK_SIZE)
+    def _drawer(self) -> Path:
+        """Where the sticks are that have names: in memory, so that none of them lies on the disk of the machine."""
+        drawer = self.base / "drawer"
+        if not drawer.exists():
+            drawer.mkdir()
+            _run("mount", "-t", "tmpfs", "drawer", str(drawer))
+        return drawer
+
+    def _plug_in(self, image: Path, kind: str) -> None:
+        if not image.exists():
+            self._make_stick(image, kind)
+            return
+        blockdev.await_detached(image)
+        self._stick, self._kind = image, kind
+        self._attach()
+
+    def _make_stick(self, image: Path, kind: str) -> None:
+        self._kind, self._stick = kind, image
+        with image.open("wb") as file:
+            file.truncate(_STICK_SIZE)
         if kind:
             options = {"ext4": ["-q", "-F", "-E", f"root_owner={UID}:{UID}"]}.get(kind, [])
             _run(f"mkfs.{kind}", *options, str(self._stick))
@@ -304,4 +318,4 @@ class Machine:
         for number in _processes():
             if number not in {1, os.getpid()}:
                 _kill(number)
-        _drop_mounts("fuse.cloakfs")
+        _drop_mounts(r"fuse\.cloakfs\s")
