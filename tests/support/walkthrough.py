@@ -38,6 +38,7 @@ done
 """
 _PASSPHRASE: Final = "seven grey herons by the lake"
 _RECOVERY_KEY: Final = re.compile(r"^Recovery key of .*?((?:\b[0-9A-Z]{5}\b[^A-Z]*){13})", re.MULTILINE | re.DOTALL)
+_TRIAL: Final = re.compile(r"^ *trial +([0-9a-f]{16})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Shell:
             raise AssertionError(f"it waits for something. It says:\n{self._session.text[before:]}") from None
 
     def _run(self, command: Command, secrets: Secrets) -> tuple[str, int]:
-        os.write(self._write, command.text.encode() + b"\0")
+        os.write(self._write, secrets.filled(command.text).encode() + b"\0")
         shown = ""
         for prompt, answer in command.answers:
             found, text = self._session.expect_one_of(prompt, _MARK)
@@ -102,6 +103,7 @@ class Shell:
             secrets.notice(shown)
             self._session.send(secrets.typed(answer) + "\n")
         shown += self._session.expect(_MARK).removesuffix(_MARK)
+        secrets.notice(shown.replace("\r", ""))
         return shown, int(self._session.expect("\n"))
 
     def close(self) -> None:
@@ -116,6 +118,11 @@ class Secrets:
 
     recovery_key: str = ""
     backup_key: str = ""
+    trial: str = ""
+
+    def filled(self, command: str) -> str:
+        """A command with the number in it that the last trial of a backup was told by."""
+        return command.replace("‹the trial›", self.trial or "nothing was tried so far")
 
     def typed(self, answer: str) -> str:
         """What is typed for the words between ‹ ›."""
@@ -137,7 +144,9 @@ class Secrets:
         self.backup_key = code
 
     def notice(self, seen: str) -> None:
-        """Remember the last recovery key that was shown."""
+        """Remember the last recovery key that was shown, and the last trial."""
+        if trials := _TRIAL.findall(seen):
+            self.trial = trials[-1]
         if found := _RECOVERY_KEY.findall(seen):
             self.recovery_key = "-".join(re.findall(r"\b[0-9A-Z]{5}\b", found[-1]))
 
