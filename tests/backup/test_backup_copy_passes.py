@@ -112,9 +112,32 @@ def test_file_that_is_replaced_all_the_time_is_taken_as_one_of_them(sealed: Seal
 
     engine = sealed.engine(flush=_Flush(work))
     made = engine.run(allow, Silent())
-    assert not made.manifest.not_whole()
+    assert [item.taken for item in made.manifest.not_whole()] == [Taken.LIVE]
     content = contents(engine, made.manifest.head.run)[b"busy"]
     assert content in [pattern(9000, number) for number in range(12)]
+
+
+def test_what_was_written_to_after_it_was_taken_is_listed(sealed: Sealed) -> None:
+    """Each file is whole, but that one is not of the moment of which the others are: a database and its journal."""
+
+    def work(number: int) -> None:
+        with sealed.volume.unlock() as volume:
+            if number in (1, 2):  # While the first pass copies, and while the second does.
+                with volume.open(b"busy", writable=True) as file:
+                    file.write(5000, b"%d" % number)
+            if number == 3:  # While the third one copies what holds still now, another file is written to again.
+                with volume.open(b"quiet", writable=True) as file:
+                    file.write(0, b"late")
+
+    engine = sealed.engine(flush=_Flush(work))
+    made = engine.run(allow, Silent())
+    (live,) = made.manifest.not_whole()
+    assert live.taken is Taken.LIVE
+    assert set(engine.reasons.values()) == {"it was written to during the run"}
+    assert contents(engine, made.manifest.head.run) == {**FILES, b"busy": _edited(b"2")}
+    assert engine.verify(made.manifest.head.run, Silent()).damaged == ()
+    made = sealed.run()
+    assert not made.manifest.not_whole()
 
 
 def test_file_that_moves_past_who_looks_is_not_taken_for_removed(

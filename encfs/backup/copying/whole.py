@@ -3,8 +3,9 @@
 Owns: which files are unchanged, which are taken again, and the lines of the manifest. Must not know: how a file is
 copied, targets.
 
-A run is of no single moment, but each file in it is as it was at one moment of the run. The tree is that of the last
-look at it; what came since is not in it.
+Each file in a run is as it was at one moment of the run. The tree is that of the last look at it; what came since is
+not in it. All files that were at that look as they were taken are of one moment together: when it began. A file that
+was written to since it was taken is not, so a database and its journal may not fit together: such a file is listed.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Final
 
 from encfs.backup.copying import troubles
 from encfs.backup.copying.cache import Cache
-from encfs.backup.copying.scanning import CONFIGS, Seen, SourceTree
+from encfs.backup.copying.scanning import CONFIGS, Seen, SourceTree, is_content
 from encfs.backup.copying.taking import PASSES, Got, Taking
 from encfs.backup.manifest import Manifest
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.format.backup import Item, ItemKind, Taken
 
 _UNKNOWN: Final = "it was written to all the time"
+_MOVED_ON: Final = "it was written to during the run"
 
 
 class Whole:
@@ -50,6 +52,7 @@ class Whole:
         self._config = config
         self._config_digest = b"" if config is None else CLOAKFS_1.digest(config)
         self._seen: dict[bytes, Seen] = {}
+        self._after: dict[bytes, Seen] | None = None
         self._got: dict[bytes, Got] = {}
         self.reasons: dict[bytes, str] = {}
 
@@ -143,6 +146,8 @@ class Whole:
         self._check()
         if late:  # Among them may be what had another name until now.
             self._pass(late, taking, PASSES[0])
+            with troubles.of_volume():
+                self._after = self._source.settled(self._inodes())
         return self._items(taking)
 
     def _pass(self, work: list[Seen], taking: Taking, at_once: int) -> None:
@@ -187,10 +192,20 @@ class Whole:
                     items |= self._older_below(path, taking)
             elif got is not None:
                 items[path] = got.seen.item(got.digest, got.size)
+                if self._has_moved_on(path, got):
+                    self.reasons[path] = _MOVED_ON
+                    items[path] = replace(items[path], taken=Taken.LIVE)
             else:
                 self.reasons[path] = one.trouble or taking.reasons.get(path, _UNKNOWN)
                 items[path] = self._older(path, taking) or one.item(taken=Taken.MISSING)
         return sorted(items.values(), key=lambda item: item.path)
+
+    def _has_moved_on(self, path: bytes, got: Got) -> bool:
+        """Whether it is another one at the last look than it was when it was taken."""
+        if not is_content(path):  # Each of these is complete in itself.
+            return False
+        now = (self._seen if self._after is None else self._after).get(path)
+        return now is None or now.signature != got.seen.signature
 
     def _older(self, path: bytes, taking: Taking) -> Item | None:
         """What the run before has, if the target still has it."""
