@@ -254,7 +254,7 @@ def after_the_fire(story: Story, new: Server, typed: Path) -> None:
     assert in_the_log(new) == [("backup.restore", "done")] * (len(LABELS) + 1)
 
 
-@pytest.mark.parametrize("engine", ["copy", "restic"])
+@pytest.mark.parametrize("engine", ["copy", pytest.param("restic", marks=pytest.mark.slow)])
 def test_three_weeks_a_ransomware_day_and_a_fire(engine: str, tmp_path: Path) -> None:
     """Nothing that was in a good run is lost, whatever happens to the server; the audit trail has all of it."""
     if engine == "restic":
