@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,8 +95,12 @@ def digest_of(tree: Path) -> str:
 
 
 def differences(one: Mapping[bytes, Known], other: Mapping[bytes, Known]) -> set[bytes]:
-    """What is not the same in both trees. The directory itself is that of whoever restored into it."""
-    return {path for path in one.keys() | other.keys() if path and one.get(path) != other.get(path)}
+    """What is not the same in both trees. The directory itself is that of whoever restored into it.
+
+    A socket is nothing without the program that made it, and may be missing.
+    """
+    paths = {path for path in one.keys() | other.keys() if path and one.get(path) != other.get(path)}
+    return {path for path in paths if path in one or not stat.S_ISSOCK(other[path].mode)}
 
 
 @contextmanager
