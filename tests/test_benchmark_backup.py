@@ -40,6 +40,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.mount
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [pytest.param(name, marks=needs_all) for name in ALL])
 def test_every_step_is_measured_on_every_contender(written, who):
     """Time, CPU time and bytes of each step, and what the contender was told."""
@@ -50,7 +51,7 @@ def test_every_step_is_measured_on_every_contender(written, who):
             assert entry[what][who]["low"] <= entry[what][who]["median"] <= entry[what][who]["high"]
         assert entry["seconds"][who]["low"] > 0
     first, unchanged = (entry["written_mb"][who]["median"] for entry in written["results"][:2])
-    assert unchanged < first / 4
+    assert unchanged < first / 2
     assert first >= written["settings"]["gigabytes"] * 1000 * 0.9
     assert written["peers"][who]["settings"]
 
