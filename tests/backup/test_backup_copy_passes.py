@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from encfs.backup.copying import scanning
 from encfs.backup.copying.scanning import opened
 from encfs.backup.copying.taking import PASSES
+from encfs.backup.copying.whole import Whole
 from encfs.errors import BackupError
 from encfs.format.backup import Taken
 from encfs.store.local import LocalStore
@@ -141,22 +143,31 @@ def test_what_was_written_to_after_it_was_taken_is_listed(sealed: Sealed) -> Non
     assert not made.manifest.not_whole()
 
 
-def test_what_was_written_to_while_the_last_was_taken_is_listed(sealed: Sealed) -> None:
-    """A file that came during the last pass is taken behind it, and then everything is looked at once more."""
+def test_what_was_written_to_while_the_last_was_taken_is_listed(
+    sealed: Sealed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that came during the last pass are taken behind it, and then everything is looked at once more."""
+    passes = 0
+    take = Whole._pass
+
+    def counted(*arguments: Any) -> None:
+        nonlocal passes
+        passes += 1
+        take(*arguments)
 
     def work(number: int) -> None:
-        if 1 <= number <= len(PASSES):
-            _edit(sealed, b"%d" % number)
         with sealed.volume.unlock() as volume:
-            if number == len(PASSES):
-                volume.write_file(b"came last", pattern(9000))
-            if number == len(PASSES) + 1:
+            if passes <= len(PASSES):
+                volume.write_file(b"came %d" % number, pattern(9000))
+            else:
                 with volume.open(b"quiet", writable=True) as file:
                     file.write(0, b"late")
 
+    monkeypatch.setattr(Whole, "_pass", counted)
     made = sealed.engine(flush=_Flush(work)).run(allow, Silent())
+    assert passes == len(PASSES) + 1
     quiet = os.fsencode(sealed.volume.lower(b"quiet").relative_to(sealed.volume.path))
-    assert {item.path: item.taken for item in made.manifest.not_whole()}[quiet] is Taken.LIVE
+    assert {item.path: item.taken for item in made.manifest.not_whole()} == {quiet: Taken.LIVE}
 
 
 def test_file_that_moves_past_who_looks_is_not_taken_for_removed(
