@@ -45,7 +45,7 @@ def sticks(tmp_path: Path) -> Iterator[Sticks]:
     [
         ("copy", "delete"),
         ("copy", "wal"),
-        ("restic", "delete"),
+        pytest.param("restic", "delete", marks=pytest.mark.slow),
         pytest.param("restic", "wal", marks=pytest.mark.slow),
     ],
 )

@@ -81,9 +81,10 @@ def _with_cp(lower: Path, to: Path) -> None:
     run("cp", "-a", lower, to)
 
 
-@pytest.mark.parametrize(
-    "tool", [_with_cp, _with_rsync, _with_restic, pytest.param(_with_borg, marks=pytest.mark.slow)]
-)
+_SLOWLY = (_with_rsync, _with_restic, _with_borg)
+
+
+@pytest.mark.parametrize("tool", [_with_cp, *(pytest.param(one, marks=pytest.mark.slow) for one in _SLOWLY)])
 def test_what_a_program_took_of_a_locked_volume_is_the_volume(
     volume: MountedVolume, base: Path, tool: Callable[[Path, Path], None]
 ) -> None:
@@ -123,7 +124,8 @@ def test_what_a_plain_copy_to_a_cloud_leaves_behind(volume: MountedVolume, base:
     assert found["letter"].mode == 0o644
 
 
-@pytest.mark.parametrize("program", [Restic, pytest.param(Borg, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [Restic, Borg])
 def test_a_file_that_is_saved_again_costs_little_through_the_mount(
     volume: MountedVolume, base: Path, program: type[Restic | Borg]
 ) -> None:
@@ -146,6 +148,7 @@ def test_a_file_that_is_saved_again_costs_little_through_the_mount(
     assert sealed.take(volume.lower)[0] > LARGE
 
 
+@pytest.mark.slow
 def test_of_a_locked_volume_its_mount_point_is_empty(volume: MountedVolume, base: Path) -> None:
     """Restic takes nothing there, and says so: whoever points it at the mount sees to it that it is mounted."""
     one = Restic(base)
