@@ -29,6 +29,7 @@ from benchmarks.harness.peers import PeerError, Site, settle
 from benchmarks.harness.practice_files import Files, scratch
 from benchmarks.harness.workloads.steps import WrongBytesError
 from encfs.bench.caches import forget
+from encfs.wording import plural
 from tests.support import blockdev
 
 STEPS: Final = {
@@ -274,6 +275,14 @@ def measure(options: argparse.Namespace, samples: Samples) -> dict[str, Contende
     return {one.name: one for one in who}
 
 
+def page(document: dict[str, Any], shown: Sequence[tables.Table]) -> str:
+    """The whole result in Markdown, with what was backed up."""
+    settings = document["settings"]
+    counted = max((entry["repetitions_counted"] for entry in document["results"]), default=0)
+    text = f"{settings['files']:,} files, {settings['gigabytes']:g} GB; medians of {plural(counted, 'repetition')}."
+    return tables.page(document, shown).replace("\n\n", f"\n\n{text}\n\n", 1)
+
+
 def _require(directory: Path, size: int, option: str) -> None:
     """Raises: PeerError: there is not so much room."""
     free = shutil.disk_usage(directory).free
@@ -309,7 +318,7 @@ def main() -> int:
     )
     target = report.write(document, options)
     if target is not None:
-        target.with_suffix(".md").write_text(tables.page(document, shown), encoding="utf-8")
+        target.with_suffix(".md").write_text(page(document, shown), encoding="utf-8")
     return 0
 
 
