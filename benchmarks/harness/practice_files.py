@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.harness import interrupts
 from benchmarks.harness.workloads.steps import WrongBytesError
 
 _IN_A_FOLDER = 100
@@ -40,8 +41,9 @@ class Files:
         return sum(self._sizes.values())
 
     def fill(self, places: Sequence[Path]) -> None:
-        """Make all of them, the same in each place. Raises: OSError."""
+        """Make all of them, the same in each place. Raises: OSError. SystemExit: a signal came."""
         for name, size in self._sizes.items():
+            interrupts.checkpoint()
             for place in places:
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
             self._put(name, size, None, places)
