@@ -174,8 +174,8 @@ def _restic(plan: Plan, target: Target, label: str, key: bytes, source: _Source 
         where = output.printable(plan.volume)
         raise BackupError(
             "the volume is not mounted, and this backup reads its files through the mount",
-            hint=f"Mount it and run the backup again: cloakfs mount {where} MOUNTPOINT   A backup that needs no mount:"
-            " --engine copy",
+            hint=f"Mount it and run the backup again: cloakfs mount {where} MOUNTPOINT (a backup that was set up with"
+            " --engine copy needs no mount)",
         )
     return ResticEngine(
         plan.id,
