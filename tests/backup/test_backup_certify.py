@@ -133,14 +133,15 @@ def _plan(volume: str, volume_id: str, *, ended: int) -> Plan:
         since=ended,
     )
     plans.add(plan)
-    run_ = Run(id="0" * 32, label="", result=Result.DONE, begun=ended - 9, ended=ended, manifest=MANIFEST)
-    plans.note_run(plan.id, run_)
+    for when in (ended, int(time.time()) - 60):
+        run_ = Run(id="0" * 32, label="", result=Result.DONE, begun=when - 9, ended=when, manifest=MANIFEST)
+        plans.note_run(plan.id, run_)
     return plan
 
 
 @pytest.fixture
 def backed_up(tmp_path: Path) -> tuple[LowerVolume, Plan]:
-    """A volume with a backup that was made 40 days ago."""
+    """A volume with a backup that was made 40 days ago for the first time, and a minute ago for the last."""
     made = LowerVolume(tmp_path / "practice.vault")
     with made.unlock(read_only=True) as volume:
         volume_id = volume.config.volume_id.hex()
@@ -183,7 +184,7 @@ def test_the_inventory_has_the_last_one_that_passed(backed_up: tuple[LowerVolume
     assert _backup(made)["drill"] is None
     passed = _tried(plan)
     told = _backup(made)
-    assert (told["last"], told["drill"]) == (plans.plans()[0].runs[0].ended, passed.record.took.began)
+    assert (told["last"], told["drill"]) == (plans.plans()[0].runs[-1].ended, passed.record.took.began)
 
 
 def _backup(made: LowerVolume) -> dict[str, int | None]:
