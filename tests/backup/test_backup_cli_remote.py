@@ -25,6 +25,7 @@ __all__ = ["mounted"]
 pytestmark = pytest.mark.mount
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("restic") is None, reason="no restic")
 def test_over_sftp(office: Office, mounted: MountedVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repository on another computer; one run while it does not answer; a file back with what is on the sheet."""

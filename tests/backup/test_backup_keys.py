@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -143,6 +145,19 @@ def test_a_credential_of_systemd_comes_first(tmp_path: Path, monkeypatch: pytest
         keys.read(PLAN)
     with pytest.raises(BackupError, match="not on this computer"):
         keys.read(OTHER)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("systemd-creds") is None, reason="no credentials of systemd")
+def test_a_credential_that_systemd_encrypts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/backup.md: what systemd-creds made of the file is the key again, for the service it is given to."""
+    key, name = keys.make(PLAN), f"cloakfs-backup-{PLAN}"
+    sealed, given = tmp_path / "sealed", tmp_path / name
+    for what in (["encrypt", place(), sealed, "--with-key=host"], ["decrypt", sealed, given]):
+        subprocess.run(["systemd-creds", *what, f"--name={name}"], check=True, capture_output=True)
+    assert place().read_bytes().split()[2] not in sealed.read_bytes()
+    keys.remove(PLAN)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert keys.read(PLAN) == key
 
 
 # -- a key that opens the volume -----------------------------------------------------------------------------------

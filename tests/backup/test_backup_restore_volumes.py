@@ -101,6 +101,7 @@ def test_a_new_volume_with_nothing_but_the_sheet(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.mount
 def test_a_restore_that_was_broken_off_goes_on(keeper: Keeper, tmp_path: Path, new_secret: Path) -> None:
     """Ctrl-C, then kill -9 in a file: the same command takes the mount off that was left, and finishes."""
