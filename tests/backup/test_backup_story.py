@@ -240,7 +240,8 @@ def after_the_fire(story: Story, new: Server, typed: Path) -> None:
         new.sheet.write_bytes(typed.read_bytes())
     last = story.labels_by_age[-1]
     with story.on(last) as target:
-        new.cloakfs("restore", "--from", target, "--new-volume", new.volume, *from_paper, *keys, ends=EVEN_LIVE)
+        options = ("--from", target, "--new-volume", new.volume, *from_paper, *keys)
+        first = new.cloakfs("restore", *options, ends=EVEN_LIVE).code
     new.mount()
     wrong = differences(new.tree(), story.taken[story.last_on[last]])
     assert wrong <= {DATABASE.encode(), f"{DATABASE}-journal".encode()}
@@ -256,7 +257,9 @@ def after_the_fire(story: Story, new: Server, typed: Path) -> None:
     with story.on(label) as target:
         new.cloakfs("restore", "--from", target, "--to", new.mnt / "then", "--as-of", when, *from_paper)
     assert differences(rich_trees.walked(new.mnt / "then"), story.taken[story.days[label, day]]) == set()
-    assert in_the_log(new) == [("backup.restore", "done")] * (len(LABELS) + 1)
+    assert first == 0 or story.live
+    outcomes = ["done" if first == 0 else "failed", *["done"] * len(LABELS)]
+    assert in_the_log(new) == [("backup.restore", outcome) for outcome in outcomes]
 
 
 @pytest.mark.parametrize("engine", ["copy", pytest.param("restic", marks=pytest.mark.slow)])
