@@ -393,7 +393,7 @@ def test_a_mount_with_shares(
 
     daemon = Mock(MountOptions=MountOptions)
     daemon.start.side_effect = lambda opened, *_, **__: opened.close()
-    monkeypatch.setattr(mounting, "_daemon", lambda: daemon)
+    monkeypatch.setattr(mounting, "load_daemon", lambda: daemon)
     monkeypatch.setattr(mounting, "default_signals", lambda: None)
     call(cmd_mount.command, volume.path, mountpoint, "--foreground", *volume.secret)
     assert text in capsys.readouterr().err
