@@ -54,7 +54,7 @@ def test_over_sftp(office: Office, mounted: MountedVolume, tmp_path: Path, monke
 def test_to_a_remote_of_rclone(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow line to a server; it is gone in one run, the next one is whole; the volume comes back from it alone."""
     remotes, new = Remotes(tmp_path / "remotes", monkeypatch), tmp_path / "new.vault"
-    monkeypatch.setenv("RCLONE_BWLIMIT", "300k")
+    monkeypatch.setenv("RCLONE_BWLIMIT", "100k")
     with remotes.server("sftp") as server:
         office.good("init", office.volume.path, "rclone:nas:practice", "--place", "offsite")
         office.good("run")
