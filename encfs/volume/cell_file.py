@@ -196,6 +196,18 @@ class CellFile(LowerFile):
             return 0, False
         return length, not any(scratch.slot(0, index)[0])
 
+    def _are_full(self, scratch: Scratch, first: int, count: int) -> bool:
+        """Whether some cells are on disk, good and full; 0.9 us each, where :meth:`_probe` takes 12."""
+        g = self._ctx.geometry
+        wanted = scratch.lower[FRAME_SIZE if first == 0 else 0 : count * g.C]
+        if not wanted or self._ctx.store.preadv(self.fd, wanted, g.lower_offset(first), wait=True) != len(wanted):
+            return False
+        try:
+            self._codec.open_run(scratch, first, count, g.capacity(first + count - 1), sparse=False)
+        except CellError:
+            return False
+        return True
+
     # -- crash recovery ------------------------------------------------------------------------------
 
     def _recover_size(self) -> None:
@@ -214,8 +226,16 @@ class CellFile(LowerFile):
         index = 0 if floor == 0 else g.cell_of(floor - 1)
         scratch = self._ctx.scratch()
         sparse = bool(self.header.flags & HeaderFlag.SPARSE)
-        good = 0
+        good = one_by_one = 0
         while index < present:
+            if not sparse and index >= one_by_one:
+                # The last one is rarely full, and one that is not makes the whole run slow.
+                count = min(scratch.slots, present - 1 - index)
+                if self._are_full(scratch, index, count):
+                    index += count
+                    good = g.start_of(index)
+                    continue
+                one_by_one = index + count
             length, hole = self._probe(scratch, index, sparse=sparse)
             if length == 0:
                 if not fits or not any(scratch.slot(0, index)[0]):

@@ -256,6 +256,35 @@ def test_cell_missing_in_the_middle_of_growth(lower: LowerVolume) -> None:
         assert read(volume, b"log") == data[: g.start_of(5)]
 
 
+@pytest.mark.parametrize("synced", [0, 9000])
+@pytest.mark.parametrize("damage", ["zeroed", "flipped"])
+@pytest.mark.parametrize("missing", [3, 258, 259, 260, 400, 518, 598, 599])
+def test_cell_missing_in_a_long_growth(lower: LowerVolume, missing: int, damage: str, synced: int) -> None:
+    """Wherever the run of good cells ends, around what is opened at once too (FORMAT.md section 11, row 2)."""
+    g = Geometry(4096)
+    data = pattern(g.start_of(599) + 100)
+
+    def work(volume: Volume) -> None:
+        file = volume.open(b"log", create=True, writable=True)
+        file.write(0, data[:synced])
+        file.sync()
+        file.sync()
+        for begin in range(synced, len(data), 1 << 19):
+            file.write(begin, data[begin : begin + (1 << 19)])
+
+    lower.crash(work)
+    path = lower.lower(b"log")
+    if damage == "flipped":
+        flip(path, missing * 4096 + 100)
+    else:
+        with path.open("r+b") as raw:
+            raw.seek(missing * 4096)
+            raw.write(bytes(4096))
+    recover(lower, size=1)
+    with lower.unlock() as volume:
+        assert read(volume, b"log") == data[: g.start_of(missing)]
+
+
 def test_sparse_growth(lower: LowerVolume) -> None:
     """In a SPARSE file holes are part of the run, but never its end (FORMAT.md sections 9.2 and 11)."""
 
