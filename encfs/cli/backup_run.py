@@ -215,7 +215,8 @@ def _tell_made(one: _Told) -> None:
     if run.label:
         rows.append(("medium", output.printable(run.label)))
     rows.append(("has", backup_words.amount(run)))
-    rows.append(("read back", f"{output.human_size(run.verified)}, and it is right"))
+    right = f"{output.human_size(run.verified)}, and it is right" if run.verified else "nothing: no content is new"
+    rows.append(("read back", right))
     if one.pruned is not None:
         rows.append(("kept", _kept(one.pruned)))
     output.print_table(rows)
