@@ -104,7 +104,7 @@ _SAID: Final = {
     Trouble.DENIED: ("the remote does not allow it", "Look at its account and its rights: rclone config"),
     Trouble.UNTRUSTED: (
         "the other computer is not known to be the right one",
-        "Its certificate or key is not trusted. One that you made yourself: put the path of it into RCLONE_CA_CERT.",
+        "Its certificate or key is not trusted. Of one of your own, RCLONE_CA_CERT gives the path. Over sftp: try ssh.",
     ),
     Trouble.NO_REMOTE: (
         "rclone has no such remote",
@@ -276,6 +276,11 @@ _WRAPPERS: Final = frozenset({"alias", "crypt", "chunker", "compress", "hasher",
 _SEVERAL: Final = frozenset({"union", "combine"})
 _DEPTH: Final = 16
 _CLEAR: Final = re.compile(r"\b(http|ws)://", re.IGNORECASE)
+_KNOWN_HOSTS: Final = (
+    "Log in there once with ssh, which notes its key; then:"
+    " rclone config update REMOTE known_hosts_file ~/.ssh/known_hosts"
+)
+_HOST_OPTION: Final = re.compile(r"(^|,)known_hosts_file=[^,:]")
 
 
 def look_at(location: str) -> Remote:
@@ -287,7 +292,7 @@ def look_at(location: str) -> Remote:
         location: ``REMOTE:PATH``.
 
     Raises:
-        UsageError: it is none, or sends things in clear text.
+        UsageError: it is none, sends things in clear text, or to whatever computer answers.
         RcloneError: the config cannot be read. BackupError: rclone is not installed.
     """
     try:
@@ -336,8 +341,19 @@ def _check(name: str, kind: str, options: Mapping[str, str]) -> None:
     reason, hint = _REFUSED.get(kind, ("", ""))
     if not reason and any(_CLEAR.search(str(value)) for value in options.values()):
         reason, hint = "its address begins with http://, so everything is sent in clear text", _INSTEAD
+    if kind == "sftp" and not _knows_its_host(options):
+        reason, hint = "rclone would take any computer that answers for the right one", _KNOWN_HOSTS
     if reason:
         raise UsageError(f'no backup goes to the remote "{printable(name)}": {reason}', hint=hint)
+
+
+def _knows_its_host(options: Mapping[str, str]) -> bool:
+    """Whether rclone is told which keys a computer that answers may have: https://rclone.org/sftp/#host-key-validation.
+
+    Its option ``ssh`` would leave that to ssh, and is no answer: rclone before 1.64 does not know it, and says nothing.
+    """
+    told = (options.get(part, "") for part in ("options", "more"))
+    return bool(options.get("known_hosts_file")) or any(map(_HOST_OPTION.search, told))
 
 
 def _inner(kind: str, options: Mapping[str, str]) -> Iterable[str]:

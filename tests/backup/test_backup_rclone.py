@@ -110,6 +110,36 @@ def test_clear_text_remotes(remotes: Remotes, kind: str, options: dict[str, str]
     assert PASSWORD not in f"{caught.value}{caught.value.hint}"
 
 
+def test_sftp_to_whatever_computer_answers(remotes: Remotes) -> None:
+    """Refused unless the remote says which keys its computer may have; what older rclones do not know is no answer."""
+    remotes.add("nas", "sftp", host="nas.lan")
+    remotes.add("outer", "alias", remote="nas:x")
+    remotes.add("by-ssh", "sftp", ssh="ssh -o BatchMode=yes nas.lan")
+    for name in ("nas:b", "outer:b", "by-ssh:b", ":sftp,host=nas.lan:b", ":sftp,host=nas.lan,known_hosts_file=:b"):
+        with pytest.raises(UsageError, match="any computer that answers") as caught:
+            rclone.look_at(name)
+        assert "known_hosts_file" in (caught.value.hint or "")
+    remotes.add("known", "sftp", host="nas.lan", known_hosts_file="/k")
+    for name in ("known:b", "nas,known_hosts_file=/k:b", ":sftp,host=nas.lan,known_hosts_file='/k':b"):
+        rclone.look_at(name)
+
+
+def test_another_computer_answers(remotes: Remotes) -> None:
+    """One with another host key gets nothing, and the password least of all."""
+    with remotes.server("sftp") as server:
+        target = RcloneTarget("nas:b")
+        target.write_marker(MARKER)
+        other = (server.known_hosts.parent / "other").with_suffix(".key")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+        public = other.with_suffix(".key.pub").read_text(encoding="ascii")
+        server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {public}", encoding="ascii")
+        with pytest.raises(RcloneError) as caught:
+            target.runs()
+        assert caught.value.trouble is Trouble.UNTRUSTED, caught.value
+        assert "ssh" in caught.value.hint
+        assert PASSWORD not in f"{caught.value}{caught.value.hint}"
+
+
 def test_clear_text_from_the_environment(remotes: Remotes) -> None:
     """What rclone would take from its environment counts as it does there."""
     remotes.add("nas", "webdav", url="https://nas.lan")

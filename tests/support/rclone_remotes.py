@@ -56,7 +56,8 @@ class Remotes:
         if kind == "webdav":
             self.add(name, "webdav", url=f"https://127.0.0.1:{server.port}", vendor="other", **words)
         else:
-            self.add(name, "sftp", host="127.0.0.1", port=str(server.port), **words)
+            known = str(server.known_hosts)
+            self.add(name, "sftp", host="127.0.0.1", port=str(server.port), known_hosts_file=known, **words)
         server.start()
         try:
             yield server
@@ -79,6 +80,14 @@ class Server:
         if kind == "webdav":
             certified = self.authority.server("127.0.0.1")
             self._command += ["--cert", str(certified.certificate), "--key", str(certified.key)]
+        else:
+            key = base / f"host-key-{path.name}"
+            make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+            subprocess.run(make, check=True, stdin=subprocess.DEVNULL)
+            self._command += ["--key", str(key)]
+            self.known_hosts = base / f"known-hosts-{path.name}"
+            public = key.with_name(f"{key.name}.pub").read_text(encoding="ascii")
+            self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}", encoding="ascii")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
