@@ -85,8 +85,8 @@ def plugged(image: Path) -> Iterator[str]:
 
 @pytest.fixture
 def empty_stick(base: Path) -> Iterator[str]:
-    """The device of a new stick of 64 MiB; its bytes are in ``base/image``."""
-    image = base / "image"
+    """The device of a new stick of 64 MiB; its bytes are in ``base/stick image``."""
+    image = base / "stick image"
     with image.open("wb") as file:
         file.truncate(64 << 20)
     with plugged(image) as device:

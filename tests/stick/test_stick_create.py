@@ -155,10 +155,10 @@ def test_a_wrong_name_leaves_the_device_untouched(
 ):
     """Neither --yes nor another name stands for the name of the device: every byte stays."""
     subprocess.run(["mkfs.ext4", "-q", "-L", "PRECIOUS", empty_stick], check=True)
-    before = digest(base / "image")
+    before = digest(base / "stick image")
     refused = run("stick", "create", empty_stick, *making, *arguments)
     assert refused.code == ExitCode.USAGE, refused.err
-    assert digest(base / "image") == before
+    assert digest(base / "stick image") == before
     if not arguments:
         assert "PRECIOUS" in refused.out
         assert "ext4" in refused.out
@@ -177,10 +177,10 @@ def test_what_is_in_use_is_not_formatted(
     assert (lower.path / "precious").read_bytes() == b"precious"
     fd = os.open(empty_stick, os.O_RDONLY | os.O_EXCL)
     try:
-        before = digest(base / "image")
+        before = digest(base / "stick image")
         refused = run("stick", "create", empty_stick, *making, "--confirm", os.path.basename(empty_stick))
         assert (refused.code, "is in use" in refused.err) == (ExitCode.USAGE, True), refused.err
-        assert digest(base / "image") == before
+        assert digest(base / "stick image") == before
     finally:
         os.close(fd)
     root = subprocess.run(["findmnt", "-no", "SOURCE", "/"], capture_output=True, text=True, check=True).stdout.strip()
@@ -196,19 +196,19 @@ def test_a_stick_of_a_device(base: Path, empty_stick: str, secret: tuple[str, st
     del kind
     name = os.path.basename(empty_stick)
     options = ("stick", "create", empty_stick, *secret, "--no-recovery", "--yes", "--name", "PRACTICE", *CHEAP)
-    before = digest(base / "image")
+    before = digest(base / "stick image")
     with PtySession(*options) as session:
         session.answer(f"Type its name, {name}: ", "sda")
         assert session.end() == ExitCode.USAGE
-    assert digest(base / "image") == before
+    assert digest(base / "stick image") == before
     with PtySession(*options) as session:
         session.expect(f"Type its name, {name}: ")
         subprocess.run(["mkfs.ext4", "-q", "-L", "OTHER", empty_stick], check=True)
-        before = digest(base / "image")
+        before = digest(base / "stick image")
         session.send(name + "\n")
         assert session.end() == ExitCode.USAGE
         assert "not what it was" in session.text
-    assert digest(base / "image") == before
+    assert digest(base / "stick image") == before
     with PtySession(*options) as session:
         session.expect("'OTHER'")
         session.answer(f"Type its name, {name}: ", name)
@@ -217,7 +217,7 @@ def test_a_stick_of_a_device(base: Path, empty_stick: str, secret: tuple[str, st
     assert {"TYPE=exfat", "LABEL=PRACTICE"} <= set(told.stdout.split())
     path = base / "stick"
     path.mkdir()
-    lower = media.Lower("exfat", path, base / "image", device=empty_stick)
+    lower = media.Lower("exfat", path, base / "stick image", device=empty_stick)
     subprocess.run(["mount.exfat-fuse", empty_stick, str(path)], check=True, capture_output=True)
     try:
         assert (path / "IF-FOUND.txt").read_bytes() == finder.note("")
