@@ -248,6 +248,7 @@ def command_lines():
             continue
 
 
+@pytest.mark.slow
 @pytest.mark.mount
 @pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="no /dev/fuse")
 def test_a_real_mount_is_measured_and_nothing_is_left(tmp_path):

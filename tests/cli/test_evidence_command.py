@@ -296,10 +296,10 @@ def test_the_check_of_another_computer(pdf: bytes, signed: bytes, tmp_path: Path
 def test_one_bit_anywhere(pdf: bytes, signed: bytes) -> None:
     """Of the document none can be changed; of the pages none without being seen."""
     assert checking.check(pdf).pages is Pages.SAME
-    for at in range(0, len(signed), 11):
+    for at in range(0, len(signed), 23):
         with pytest.raises((FormatError, AuthenticationError, NewerFormatError)):
             checking.check(signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :])
-    for at in range(0, len(pdf), len(pdf) // 40):
+    for at in range(0, len(pdf), len(pdf) // 12):
         wrong = pdf[:at] + bytes([pdf[at] ^ 1]) + pdf[at + 1 :]
         try:
             assert checking.check(wrong).pages is Pages.DIFFERENT

@@ -24,7 +24,7 @@ from tests.support.linux import error_of
 from tests.support.mounting import SECRET, MountedVolume, cloakfs, is_mounted, wait_for
 from tests.support.volumes import pattern
 
-ROUNDS = 10
+ROUNDS = 5
 
 
 # -- a log ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from tests.support.killing import REPAIRS, Running, Worker, listen_until, status
 from tests.support.killing_load import PROGRAMS, Program
 from tests.support.mounting import MountedVolume, cloakfs
 
-ROUNDS = 16
+ROUNDS = 8
 
 
 def storm(volume: MountedVolume, programs: list[Program], lines: int) -> None:

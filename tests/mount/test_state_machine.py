@@ -34,7 +34,7 @@ from tests.support.volumes import pattern
 
 LONG = "long-" + "L" * 200
 NAMES = ["a", "b", "c", "d", "e", LONG, "bytes-\udcff\udc80"]
-EXAMPLES = 150
+EXAMPLES = 80
 STEPS = 40
 # Every so many examples the volume is locked and mounted again: what is compared then came from the disk.
 REMOUNT_EVERY = 40

@@ -137,7 +137,15 @@ def test_cp_find_du_df(volume: MountedVolume, source: Path, base: Path) -> None:
     assert [path.name for path in volume.path.iterdir()] == [f"{MARKER}.txt"]
 
 
-@pytest.mark.parametrize("program", ["rsync", pytest.param("rsync --inplace", marks=pytest.mark.slow), "tar", "cp"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "rsync",
+        pytest.param("rsync --inplace", marks=pytest.mark.slow),
+        pytest.param("tar", marks=pytest.mark.slow),
+        "cp",
+    ],
+)
 def test_the_daemon_is_killed(volume: MountedVolume, base: Path, source: Path, program: str) -> None:
     """kill -9 of the daemon in the middle of a copy: the volume opens, is sound, and the copy can be finished."""
     inside = volume.path / "copy"

@@ -32,6 +32,10 @@ JOBS = {
 }
 
 
+# Each has a sibling in the quick run with the same calls, and other sizes or another order.
+SLOW = ("sequential-4k", "sequential-1m", "random-64k", "random-dsync", "direct-sequential", "mmap-sequential")
+
+
 def fio(directory: Path, *options: str) -> None:
     """Run one job; it fails when a block is not what was written."""
     run(
@@ -46,7 +50,7 @@ def _fio_is_installed() -> None:
     need("fio")
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", [pytest.param(job, marks=[pytest.mark.slow] if job in SLOW else []) for job in JOBS])
 def test_verified_writes(volume: MountedVolume, job: str) -> None:
     """What fio wrote is there at once, and after the mount was taken off and made again."""
     fio(volume.path, *JOBS[job], "--do_verify=1")

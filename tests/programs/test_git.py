@@ -119,6 +119,7 @@ def test_the_daemon_is_killed(volume: MountedVolume) -> None:
         assert git(repository, "status", "--porcelain", "--untracked-files=no") == ""
 
 
+@pytest.mark.slow
 def test_the_working_copy_of_this_interpreter(volume: MountedVolume, base: Path) -> None:
     """A thousand real files from Python's library: added, committed, archived, and the same when they come back."""
     library = Path(os.__file__).parent
