@@ -20,6 +20,7 @@ from encfs.cli import (
     auditing,
     break_glass,
     checks_view,
+    crashes,
     disk_use,
     incident_view,
     last_locks,
@@ -257,7 +258,7 @@ def _mount_rows(volume: dict[str, Any]) -> list[tuple[str, str]]:
     if rotation := mount.get("rotation"):
         rows.append(("new keys", _rotation_text(rotation)))
     if recovery := mount.get("recovery"):
-        rows.append(("recovered", recovery_text(recovery)))
+        rows.append(("recovered", crashes.recovery_text(recovery)))
     if text := opened_elsewhere.words(mount.get("elsewhere", [])):
         rows.append(("ATTENTION", text))
     return rows
@@ -332,13 +333,3 @@ def _slot_rows(slots: list[dict[str, Any]]) -> list[tuple[str, str]]:
         kind = "recovery key" if slot["kind"] == "recovery" else slot["kind"]
         rows.append(("opens with" if position == 0 else "", f"{kind}{label}{cost}"))
     return rows
-
-
-def recovery_text(recovery: dict[str, Any]) -> str:
-    """What recovery did, in one sentence."""
-    repairs = sum(recovery["repaired"].values())
-    checked = f"a crash came before; {output.plural(recovery['objects'], 'entry was', 'entries were')} checked"
-    done = f", {output.plural(repairs, 'repair was', 'repairs were')} made" if repairs else ", and all was in order"
-    failed = recovery["failed"]
-    left = f"; {output.plural(failed, 'is', 'are')} damaged: run cloakfs verify" if failed else ""
-    return checked + done + left

@@ -1,14 +1,15 @@
-"""That the last mount of a volume on this host was never locked, told to the audit log by whoever opens it next.
+"""That the last mount of a volume on this host was never locked: told to the audit log by whoever opens it next.
 
-Owns: what is told of it. Must not know: what is repaired, the bytes of the heartbeat.
+Owns: what is told of it, and to people of the repair. Must not know: what is repaired, the bytes of the heartbeat.
 """
 
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from encfs.audit import clock
-from encfs.cli import auditing
+from encfs.cli import auditing, output
 from encfs.errors import RegisterError
 from encfs.format.audit_body import Outcome
 from encfs.registers.beat_file import State
@@ -50,3 +51,13 @@ def tell(volume_id: VolumeId, slot: bytes, since: int | None, volume: Volume | N
             detail["hosts"] = " ".join(sorted(hosts))
     if detail:
         auditing.tell("volume.crash-found", Outcome.FAILED, volume_id, slot=slot, **detail)
+
+
+def recovery_text(recovery: dict[str, Any]) -> str:
+    """What recovery did, in one sentence."""
+    repairs = sum(recovery["repaired"].values())
+    checked = f"a crash came before; {output.plural(recovery['objects'], 'entry was', 'entries were')} checked"
+    done = f", {output.plural(repairs, 'repair was', 'repairs were')} made" if repairs else ", and all was in order"
+    failed = recovery["failed"]
+    left = f"; {output.plural(failed, 'is', 'are')} damaged: run cloakfs verify" if failed else ""
+    return checked + done + left

@@ -6,16 +6,12 @@ Owns: collecting them. Must not know: what is good and what is bad (``encfs.doct
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Final
 
 from encfs.cli import media, mounts, targets
-from encfs.doctor.host_facts import Library
 from encfs.doctor.near import ENTRIES_MAX, Search, search
 from encfs.doctor.unattended import Given, unattended
 from encfs.doctor.volume_checks import Room, VolumeFacts
@@ -26,13 +22,6 @@ from encfs.registers import volumes
 from encfs.volume import read_config
 from encfs.volume.skeleton import damaged_copies
 from encfs.volume.told import about
-
-_DISTRIBUTION: Final = "cloakfs"
-_REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;\s*(.*))?")
-# What shows in the list: the others are for looks, or for building.
-_SHOWN: Final = frozenset(
-    {"cryptography", "argon2-cffi", "pyfuse3", "trio", "jeepney", "pyrage", "python-pkcs11", "shamir-mnemonic"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +66,6 @@ def is_volume(path: str) -> bool:
     except (ConfigError, OSError):
         return True
     return True
-
-
-def libraries() -> list[Library]:
-    """The packages that matter for what is sealed and mounted, as pyproject.toml wants them."""
-    try:
-        wanted = metadata.requires(_DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        return []  # Run from a directory that nobody installed.
-    found = {}
-    for text in wanted:
-        parsed = _REQUIREMENT.fullmatch(text)
-        if parsed is not None and parsed[1].lower() in _SHOWN:
-            name = parsed[1].lower()
-            found[name] = Library(
-                name=name, version=version_of(name), wanted=parsed[2].strip(" ()"), is_optional=bool(parsed[3])
-            )
-    return list(found.values())
-
-
-def version_of(name: str) -> str | None:
-    """Of an installed package; None if it is not installed."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def volume_facts(target: targets.Target, config: Config) -> VolumeFacts:

@@ -18,7 +18,7 @@ from encfs.backup import plans as backups
 from encfs.backup.drill_due import of_plan
 from encfs.backup.drill_record import DrillOutcome
 from encfs.checks import Checked, Light
-from encfs.cli import doctor_facts, output, policy_view, targets
+from encfs.cli import doctor_facts, libraries, output, policy_view, targets
 from encfs.doctor.host_checks import host_checks
 from encfs.doctor.host_facts import look_at_host
 from encfs.errors import CloakfsError
@@ -71,7 +71,7 @@ def everything() -> Inventory:
 
 
 def _checks() -> list[Checked]:
-    facts = look_at_host(clock=clock.now().clock, libraries=doctor_facts.libraries())
+    facts = look_at_host(clock=clock.now().clock, libraries=libraries.installed())
     return [
         inventory.disk_check(protection(b"/")),
         *(check for check in host_checks(facts) if check.code in _OF_THE_HOST),

@@ -17,6 +17,7 @@ from encfs.cli import (
     break_glass,
     doctor_facts,
     incident_view,
+    libraries,
     mount_troubles,
     output,
     policy_view,
@@ -45,7 +46,7 @@ class Group:
 def machine() -> list[Checked]:
     """Of the machine, the audit log and the registers."""
     return [
-        *host_checks(look_at_host(clock=clock.now().clock, libraries=doctor_facts.libraries())),
+        *host_checks(look_at_host(clock=clock.now().clock, libraries=libraries.installed())),
         *health.checks(),
         *register_health.checks(time.time()),
         *reviews.checks(),

@@ -14,10 +14,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from encfs import control, runtime
-from encfs.cli import break_glass, last_locks, mounts, output, presences, seeing, swapping, targets
+from encfs.cli import break_glass, crashes, last_locks, mounts, output, presences, seeing, swapping, targets
 from encfs.cli.auditing import RecordedLocks, file_log
 from encfs.cli.cmd_lock import lock_mounted
-from encfs.cli.cmd_status import recovery_text
 from encfs.cli.main import default_signals
 from encfs.cli.secrets import SecretOptions, require_source
 from encfs.cli.unlocking import config_of, unlock
@@ -141,7 +140,7 @@ def tell(status: dict[str, Any]) -> None:
     recovery = status.get("recovery")
     if recovery:
         kept = "" if recovery["failed"] else " What programs had saved (fsync) is all there."
-        output.say(f"Recovered: {recovery_text(recovery)}.{kept}")
+        output.say(f"Recovered: {crashes.recovery_text(recovery)}.{kept}")
     for text in break_glass.texts(status["volume"], break_glass_uses(status)):
         output.say(f"ATTENTION: {text}")
     output.say(f"Lock it with: cloakfs lock {where}")

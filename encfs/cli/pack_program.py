@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 
 from encfs import __version__
-from encfs.cli.doctor_facts import version_of
+from encfs.cli.libraries import version_of
 from encfs.crypto.versions import openssl
 
 _SEALING = ("cryptography", "argon2-cffi", "pyfuse3")
