@@ -6,7 +6,10 @@ FORMAT.md 18: what was complete stays complete, and the next run repairs what wa
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -18,8 +21,11 @@ from encfs.backup.plans import Result
 from encfs.cli import looked_at
 from encfs.errors import ExitCode
 from tests.cli.test_audit_command import recorded
+from tests.support import media
 from tests.support.backup_office import Office, tree
 from tests.support.command import run
+from tests.support.flaky_disk import FlakyDisk
+from tests.support.mounting import wait_for
 from tests.support.volumes import flip
 
 DAY = 86_400
@@ -88,6 +94,50 @@ def test_a_stick_that_was_pulled(office: Office) -> None:
     office._made[0].plug()
     office.good("run")
     assert (held / "runs" / office.last.id).is_file()
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="no /dev/fuse")
+@pytest.mark.parametrize("kind", media.kinds("ext4"))
+def test_a_target_that_is_slow(office: Office, tmp_path: Path, kind: str) -> None:
+    """However often its disk lets everybody wait, the run takes that time and is a good one."""
+    base = tmp_path / "slow"
+    base.mkdir()
+    with media.lower_filesystem(kind, base, flaky=True) as lower:
+        assert lower.disk is not None
+        office.good("init", office.volume.path, lower.path)
+        with _slow(lower.disk) as waits:
+            office.good("run")
+            office.write(3, "new")
+            office.good("run")
+            office.good("verify")
+        assert len(waits) > 5
+        said = office.good("drill", "--from", lower.path, "--full", "--recovery-file", office.secret, "--json")
+        assert (said.json["passed"], said.json["drill"]["found"]["files"]) == (True, 30)
+
+
+@contextmanager
+def _slow(disk: FlakyDisk) -> Iterator[list[int]]:
+    """A hundred times nothing is answered until somebody waits; an entry for each time that somebody did."""
+    waits: list[int] = []
+    ends = threading.Event()
+
+    def work() -> None:
+        while not ends.is_set() and len(waits) < 100:
+            disk.hangs()
+            wait_for(lambda: disk.waiting > 0 or ends.is_set(), "somebody waits for the disk", seconds=600)
+            waits.append(disk.waiting)
+            disk.works()
+            wait_for(lambda: disk.waiting == 0, "all of them are answered")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield waits
+    finally:
+        ends.set()
+        thread.join()
+        disk.works()
 
 
 # -- the backup itself -------------------------------------------------------------------------------------------------

@@ -43,9 +43,10 @@ class _Operations(pyfuse3.Operations):
         mode, waiting, *bad = _SWITCH.unpack_from(self._switch)
         if mode == HANGS:
             self._switch[8:16] = struct.pack("=Q", waiting + 1)
-        while mode == HANGS:
-            await trio.sleep(_POLL_SECONDS)
-            mode, _, *bad = _SWITCH.unpack_from(self._switch)
+            while mode == HANGS:
+                await trio.sleep(_POLL_SECONDS)
+                mode, waiting, *bad = _SWITCH.unpack_from(self._switch)
+            self._switch[8:16] = struct.pack("=Q", waiting - 1)
         hit = any(offset < end and begin < offset + size for begin, end in zip(bad[::2], bad[1::2], strict=True))
         if mode == GONE or (mode == BAD_RANGE and hit):
             raise pyfuse3.FUSEError(errno.EIO)
@@ -110,7 +111,9 @@ class FlakyDisk:
         assert self._process.poll() is None, "the disk's program has ended"
 
     def _set(self, mode: int, *bad: int) -> None:
-        _SWITCH.pack_into(self._switch, 0, mode, 0, *(*bad, 0, 0, 0, 0)[:4])
+        # The other side counts who waits.
+        self._switch[16:] = struct.pack("=QQQQ", *(*bad, 0, 0, 0, 0)[:4])
+        self._switch[:8] = struct.pack("=Q", mode)
 
     def works(self) -> None:
         """All is well (again)."""
@@ -130,7 +133,7 @@ class FlakyDisk:
 
     @property
     def waiting(self) -> int:
-        """How many requests have found that it hangs."""
+        """How many requests wait because it hangs."""
         return int(_SWITCH.unpack_from(self._switch)[1])
 
     def close(self) -> None:
