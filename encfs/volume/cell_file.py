@@ -211,18 +211,31 @@ class CellFile(LowerFile):
     # -- crash recovery ------------------------------------------------------------------------------
 
     def _recover_size(self) -> None:
-        """Find the end of the run of good cells that starts at the synced size (FORMAT.md section 11).
-
-        Where header and lower size agree, a cell that does not open is missing only if nothing was ever written there,
-        or nothing good follows: else it was damaged in its place, and what follows it is not to be lost.
+        """The file ends where the run of good cells ends that starts at the synced size (FORMAT.md section 11).
 
         Raises:
             SizeError: even the synced size is not there.
         """
-        g = self._ctx.geometry
-        fits = self._lower_size == g.lower_size(self.size)
-        present = self._lower_size // g.C
+        fits = self._lower_size == self._ctx.geometry.lower_size(self.size)
         floor = self.header.synced_size
+        good = self._good_end(floor, fits=fits)
+        if fits and (good == self.size or good < floor):
+            return
+        if good < floor:
+            raise SizeError("the lower file ends below the synced size")
+        self.size = good
+        # The crash hid how many cells were sealed since the header: allow for rewrites of all of them.
+        self._sealed += _CRASH_RESERVE
+        self._dirty = True
+
+    def _good_end(self, floor: int, *, fits: bool) -> int:
+        """Plain offset at which the run of good cells ends that starts at ``floor``; 0 if there is none.
+
+        Where header and lower size agree (``fits``), a cell that does not open is missing only if nothing was ever
+        written there, or nothing good follows: else it was damaged in its place, and what follows is not to be lost.
+        """
+        g = self._ctx.geometry
+        present = self._lower_size // g.C
         index = 0 if floor == 0 else g.cell_of(floor - 1)
         scratch = self._ctx.scratch()
         sparse = bool(self.header.flags & HeaderFlag.SPARSE)
@@ -250,14 +263,7 @@ class CellFile(LowerFile):
             if hole:
                 # A file can be sparse for ever, and its length is anybody's to change.
                 index = max(index, self._ctx.store.next_data(self.fd, g.lower_offset(index)) // g.C)
-        if fits and (good == self.size or good < floor):
-            return
-        if good < floor:
-            raise SizeError("the lower file ends below the synced size")
-        self.size = good
-        # The crash hid how many cells were sealed since the header: allow for rewrites of all of them.
-        self._sealed += _CRASH_RESERVE
-        self._dirty = True
+        return good
 
     def accept_size(self, size: int) -> None:
         """The file ends at ``size``, whatever its header and its lower size say; for repair, which knows that it does.
