@@ -32,8 +32,8 @@ JOBS = {
 }
 
 
-# Each has a sibling in the quick run with the same calls, and other sizes or another order.
-SLOW = ("sequential-4k", "sequential-1m", "random-64k", "random-dsync", "direct-sequential", "mmap-sequential")
+# Each has a sibling in the quick run that makes the same calls, with other sizes or in another order.
+SLOW = ("sequential-4k", "sequential-1m", "random-64k", "direct-sequential", "mmap-sequential")
 
 
 def fio(directory: Path, *options: str) -> None:
