@@ -104,7 +104,10 @@ _SAID: Final = {
     Trouble.DENIED: ("the remote does not allow it", "Look at its account and its rights: rclone config"),
     Trouble.UNTRUSTED: (
         "the other computer is not known to be the right one",
-        "Its certificate or key is not trusted. Of one of your own, RCLONE_CA_CERT gives the path. Over sftp: try ssh.",
+        (
+            "Its certificate or key is not trusted. Put the path of a certificate of your own into RCLONE_CA_CERT. Over"
+            " sftp, log in there with ssh: it says what has changed."
+        ),
     ),
     Trouble.NO_REMOTE: (
         "rclone has no such remote",
