@@ -14,6 +14,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from errno import EACCES
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from tests.support.model_disk import Disk
 from tests.support.operations import BYSTANDERS, INEXACT, OPERATIONS, Operation
 from tests.support.steps import State, state
 from tests.support.stores import FailingStore
-from tests.support.volumes import LowerVolume, verify
+from tests.support.volumes import LowerVolume, own_ring, verify
 
 ALL = OPERATIONS | INEXACT
 RMDIR = frozenset({"rmdir", "rename a directory over an empty one", "rename a directory over an empty one, long name"})
@@ -211,7 +212,8 @@ def _one_unlock() -> Iterator[None]:
             key = (tuple(copies), source)
             if key not in known:
                 known[key] = real(copies, source)
-            return known[key]
+            # A volume that is closed forgets its ring.
+            return replace(known[key], ring=own_ring(known[key].ring))
 
         monkeypatch.setattr(core_config, "unlock", unlock)
         yield
