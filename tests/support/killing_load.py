@@ -279,4 +279,34 @@ class Names(Program):
                 assert os.listdir(path) == ["inside"]
 
 
-PROGRAMS: tuple[type[Program], ...] = (Log, Records, Saves, Trees, Sizes, Names)
+class Draft(Program):
+    """Appends past the cache of the kernel and never syncs: whenever the daemon dies, it is in the middle of this."""
+
+    def __init__(self, top: Path) -> None:
+        super().__init__(top)
+        self.fd = -1
+        self.first = -1
+
+    def line(self, number: int) -> bytes:
+        return pattern(1 + number * 37 % 700, ("draft", number))
+
+    def begin(self) -> None:
+        (self.top / "draft").unlink(missing_ok=True)
+        self.fd = os.open(self.top / "draft", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_DIRECT, 0o644)
+        self.step(self.said.done)
+
+    def step(self, number: int) -> None:
+        os.write(self.fd, self.line(number))
+
+    def hear(self, said: Said) -> None:
+        self.first = self.said.done
+        super().hear(said)
+
+    def check(self) -> None:
+        found = (self.top / "draft").read_bytes() if (self.top / "draft").exists() else b""
+        written = b"".join(map(self.line, range(self.first, self.said.begun + 1)))
+        assert len(found) <= len(written)
+        assert all(byte in (0, expected) for byte, expected in zip(found, written, strict=False))
+
+
+PROGRAMS: tuple[type[Program], ...] = (Log, Records, Saves, Trees, Sizes, Names, Draft)
