@@ -21,6 +21,8 @@ MODULES = (
     "test_os", "test_shutil", "test_mmap", "test_fcntl", "test_tempfile", "test_posix", "test_largefile",
     "test_sqlite3",
 )  # fmt: skip
+# What these ask of a filesystem the others ask too; SQLite has tests of its own here.
+SLOW = ("test_tempfile", "test_posix", "test_sqlite3")
 # Differences that are decisions, with the reason.
 KNOWN = {
     # FORMAT.md, "Extended attributes": a lower symlink cannot carry the attribute that holds ours.
@@ -66,7 +68,7 @@ def need_module(module: str) -> None:
         pytest.skip(f"{PYTHON} comes without {module}")
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in MODULES])
 def test_cpython(volume: MountedVolume, base: Path, module: str) -> None:
     """A module of CPython's tests does on the mount what it does on a plain directory."""
     need_module(module)
