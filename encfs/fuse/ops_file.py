@@ -132,15 +132,19 @@ class FileOperations(pyfuse3.Operations):
     @handler
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         state, file = self.state, self._file(fh)
-        if state.needs_turn(file):
-            await state.turn(file)
-        if state.writes_are_slow():
-            return await state.thread_on(file, lambda: file.write(off, buf))
-        started = time.perf_counter()
         try:
-            written = file.write(off, buf, wait=False)
-        except BlockingIOError:
-            return await state.thread_on(file, lambda: file.write(off, buf))
+            if state.needs_turn(file):
+                await state.turn(file)
+            if state.writes_are_slow():
+                return await state.thread_on(file, lambda: file.write(off, buf))
+            started = time.perf_counter()
+            try:
+                written = file.write(off, buf, wait=False)
+            except BlockingIOError:
+                return await state.thread_on(file, lambda: file.write(off, buf))
+        except Exception:
+            state.refused_writes += 1
+            raise
         state.note_write_time(time.perf_counter() - started)
         return written
 

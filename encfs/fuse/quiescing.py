@@ -42,6 +42,7 @@ class Quiesced:
         durable: everything below is on the medium.
         session: of this mount (FORMAT.md section 11); empty if none is recorded.
         config_seq: the generation of the config.
+        refused_writes: since the mount was made.
         writing: files that are open for writing.
     """
 
@@ -49,6 +50,7 @@ class Quiesced:
     durable: bool
     session: bytes
     config_seq: int
+    refused_writes: int
     writing: tuple[Writing, ...] = field(repr=False)
 
 
@@ -84,7 +86,7 @@ async def quiesce(state: MountState, *, durable: bool) -> Quiesced:
     writing = _writing(state)
     if durable and not volume.ctx.read_only:
         await state.thread(lambda: volume.ctx.store.syncfs(volume.root_fd))
-    return Quiesced(settled, durable, bytes(volume.ctx.session), volume.config.seq, writing)
+    return Quiesced(settled, durable, bytes(volume.ctx.session), volume.config.seq, state.refused_writes, writing)
 
 
 async def _settle(state: MountState, node: Node) -> bool:

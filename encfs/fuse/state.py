@@ -52,6 +52,7 @@ class MountState:
 
     Attributes:
         uses: how often programs have used the mount, by requests or by asking for long work on it.
+        refused_writes: how many writes of the kernel have failed: what it had kept of a file may be lost.
         events: who is told what programs do with files; None where the policy of the volume does not want it.
     """
 
@@ -61,6 +62,7 @@ class MountState:
         self.poller = poller
         self.medium = MediumWatch(volume)
         self.uses = 0
+        self.refused_writes = 0
         self.events: FileObserver | None = None
         self.files: dict[int, Node] = {}
         self.writers: set[int] = set()  # the handles in ``files`` that may write

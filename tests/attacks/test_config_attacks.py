@@ -30,12 +30,12 @@ OFFSETS = {
     "config-mac-flip": (0, 15, 31),
     "config-checksum-flip": (0, 15),
 }
+CASES = [(one.name, offset) for one in REFUSED for offset in OFFSETS.get(one.name, (0,))]
 # Of these attacks the quick run has one offset in each part of the file.
 SLOW_OFFSETS = {"config-flip": (8, 15, 17, 30, 300, 3000, -2), "config-cut": (1, 17, -60, -2)}
-CASES = [
-    pytest.param(one.name, offset, marks=[pytest.mark.slow] * (offset in SLOW_OFFSETS.get(one.name, ())))
-    for one in REFUSED
-    for offset in OFFSETS.get(one.name, (0,))
+QUICK_AND_SLOW = [
+    pytest.param(name, offset, marks=[pytest.mark.slow] * (offset in SLOW_OFFSETS.get(name, ())))
+    for name, offset in CASES
 ]
 # A process begins with the peak of the one that forked it, so it is forked from a small one.
 MEASURE = """
@@ -97,7 +97,7 @@ def mount(victim: Mount) -> tuple[int, str, int]:
     return result.returncode, result.stderr, int(result.stdout)
 
 
-@pytest.mark.parametrize(("name", "offset"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "offset"), QUICK_AND_SLOW, ids=str)
 def test_refused(victim: Mount, template: Path, name: str, offset: int) -> None:
     """Both copies attacked: ``mount`` ends with the code of the table, and writes nothing (FORMAT.md 3 to 5)."""
     attack = ATTACKS[name]
