@@ -20,7 +20,8 @@ from encfs import control, runtime
 from encfs.errors import BackupError
 from encfs.units import VolumeId
 
-# A file that is renamed between two looks is looked for again; so often, and then somebody does nothing else.
+# A file that is renamed between two looks is looked for again; so often, and then somebody does nothing else. So often
+# the kernel may tell of a program that was killed, too.
 _ROUNDS: Final = 50
 # The daemon answers at once, or when the disk has taken what it owes.
 _PATIENCE: Final = 600.0
