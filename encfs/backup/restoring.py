@@ -152,14 +152,15 @@ class Restore:
 
     def _sync(self, flush: Callable[[], None] | None) -> None:
         """All of it is on the disk. A mount may take syncfs(2) for nothing, as FUSE does; else the rest is at once."""
-        fd = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            LocalStore(fd).syncfs(fd)
-        finally:
-            os.close(fd)
         if flush is not None:
             flush()
             return
+        fd = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(InterruptedError):  # Of a program that was killed on another mount; each file is asked below.
+                LocalStore(fd).syncfs(fd)
+        finally:
+            os.close(fd)
         written = [item.to for item in self._copier.written if stat.S_ISREG(item.entry.mode)]
         folders = {os.path.dirname(item.to) for item in self._copier.written if item.above is not None}
         for path in [*written, *folders]:

@@ -81,8 +81,9 @@ def _appends(top: Path, number: int) -> None:
 
 def _moves(top: Path, number: int) -> None:
     """A folder that goes to and fro, with a file in it that never changes."""
-    (top / f"here {number}").mkdir()
-    (top / f"here {number}" / f"moved {number}").write_bytes(_version("page", number, 0))
+    (top / f"new {number}").mkdir()
+    (top / f"new {number}" / f"moved {number}").write_bytes(_version("page", number, 0))
+    (top / f"new {number}").rename(top / f"here {number}")
     while True:
         (top / f"here {number}").rename(top / f"there {number}")
         time.sleep(_PACE)
@@ -102,6 +103,13 @@ _PROGRAMS: tuple[Callable[[Path, int], None], ...] = (
 )
 
 
+def _all_write(top: Path) -> bool:
+    """Whether each program has something there that is whole."""
+    names = set(os.listdir(top))
+    kinds = ("saves", "page", "log", "here", "there")
+    return all(any(f"{kind} {number}" in names for kind in kinds) for number in range(len(_PROGRAMS)))
+
+
 @contextmanager
 def _at_work(top: Path) -> Iterator[None]:
     """Twenty processes; none of them stays."""
@@ -115,7 +123,7 @@ def _at_work(top: Path) -> Iterator[None]:
                 os._exit(1)
         pids.append(pid)
     try:
-        wait_for(lambda: len(os.listdir(top)) >= len(_PROGRAMS), "all of them write")
+        wait_for(lambda: _all_write(top), "all of them write")
         yield
         for pid in pids:
             assert os.waitpid(pid, os.WNOHANG) == (0, 0), "a program that was to write has ended"

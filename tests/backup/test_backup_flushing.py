@@ -224,9 +224,10 @@ while True:
 """
 
 
-def test_programs_go_on_writing(mounted: MountedVolume, tmp_path: Path) -> None:
+def test_programs_go_on_writing(own: MountedVolume, tmp_path: Path) -> None:
     """FORMAT.md 18: with a writer at work, what two flushes show alike is whole, and the newest."""
-    top = mounted.path / "busy"
+    own.mount()
+    top = own.path / "busy"
     top.mkdir()
     command = [sys.executable, "-c", WRITER, str(top)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
@@ -238,7 +239,7 @@ def test_programs_go_on_writing(mounted: MountedVolume, tmp_path: Path) -> None:
                 process.stdin.write(b"n")
                 last[number] = int(process.stdout.readline())
                 if number % 3 == 0:
-                    _check_at_rest(mounted, tmp_path / str(number), last)
+                    _check_at_rest(own, tmp_path / str(number), last)
         finally:
             process.kill()
     shutil.rmtree(top)
@@ -301,10 +302,11 @@ while True:
 """
 
 
-def test_a_program_that_is_killed_while_it_renames(mounted: MountedVolume, tmp_path: Path) -> None:
+def test_a_program_that_is_killed_while_it_renames(own: MountedVolume) -> None:
     """docs/control.md: the kernel then says of the next syncfs that it was interrupted, and nothing is lost."""
+    own.mount()
     for number in range(40):  # 34 of 250 kills had that effect on Linux 6.18.
-        top = mounted.path / f"top-{number}"
+        top = own.path / f"top-{number}"
         top.mkdir()
         command = [sys.executable, "-S", "-c", RENAMER, str(top)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -315,9 +317,9 @@ def test_a_program_that_is_killed_while_it_renames(mounted: MountedVolume, tmp_p
             process.kill()
         if number % 2:
             os.rename(top / "saved", top / "older")
-        flush(mounted)
+        flush(own)
         shutil.rmtree(top)
-    assert quiesce(mounted)["refused_writes"] == 0
+    assert quiesce(own)["refused_writes"] == 0
 
 
 def test_a_write_that_the_disk_refuses_is_told(own: MountedVolume) -> None:

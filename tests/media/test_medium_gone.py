@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ def test_pulled_out(make: Maker, kind: str) -> None:
         assert os.pread(held, 10_000, 0) == saved[f"{NAME} 1"]
         lower.disk.fails()
         lose(volume)
+        # The filesystem on it learns of it too, and gives up; else it could write at any time.
+        subprocess.run(["sync", "-f", str(lower.path)], capture_output=True, check=False)
         # From here on whoever touched the medium would wait for ever.
         lower.disk.hangs()
         check_dead(volume, held)
