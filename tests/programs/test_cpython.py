@@ -21,7 +21,7 @@ MODULES = (
     "test_os", "test_shutil", "test_mmap", "test_fcntl", "test_tempfile", "test_posix", "test_largefile",
     "test_sqlite3",
 )  # fmt: skip
-# What these ask of a filesystem the others ask too; SQLite has tests of its own here.
+# Most of what these ask of a filesystem the others ask too; SQLite has tests of its own here.
 SLOW = ("test_tempfile", "test_posix", "test_sqlite3")
 # Differences that are decisions, with the reason.
 KNOWN = {

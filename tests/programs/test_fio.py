@@ -33,7 +33,7 @@ JOBS = {
 
 
 # Each has a sibling in the quick run that makes the same calls, with other sizes or in another order.
-SLOW = ("sequential-4k", "sequential-1m", "random-512", "random-64k", "direct-sequential", "mmap-sequential", "vectors")
+SLOW = ("sequential-4k", "sequential-1m", "random-512", "random-64k", "direct-sequential", "mmap-sequential")
 
 
 def fio(directory: Path, *options: str) -> None:
