@@ -28,7 +28,7 @@ _PATIENCE: Final = 600.0
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What the kernel may say, once, of a mount or of a file after a program was killed while it renamed: sending a time was
 # broken off, or is found to have been. 34 of 250 such kills did that on Linux 6.18. No byte is lost by it.
-_OF_A_KILL: Final = frozenset({errno.EINTR, errno.EIO})
+OF_A_KILL: Final = frozenset({errno.EINTR, errno.EIO})
 # By that path there is another file now, or none.
 _MOVED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EISDIR})
 # Whoever may not read a file here may not read its lower file either: it is not in a backup of this user.
@@ -60,7 +60,7 @@ def _flush(volume_id: VolumeId, mountpoint: bytes) -> None:
         try:
             _flush_once(volume_id, mountpoint)
         except OSError as exc:
-            if exc.errno not in _OF_A_KILL or not left:
+            if exc.errno not in OF_A_KILL or not left:
                 raise
             if _ask(_socket(volume_id, mountpoint), durable=False)["refused_writes"]:
                 raise

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from encfs.backup.engine import Steps
+from encfs.backup.flushing import OF_A_KILL
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import DataError, UsageError
 from encfs.store.local import LocalStore
@@ -152,15 +153,16 @@ class Restore:
 
     def _sync(self, flush: Callable[[], None] | None) -> None:
         """All of it is on the disk. A mount may take syncfs(2) for nothing, as FUSE does; else the rest is at once."""
+        try:
+            _syncfs(self._to)
+        except OSError as exc:
+            if exc.errno not in OF_A_KILL:
+                raise
+            # Once more, to hear what is of now. Each file has been closed without an error, and is asked below.
+            _syncfs(self._to)
         if flush is not None:
             flush()
             return
-        fd = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(InterruptedError):  # Of a program that was killed on another mount; each file is asked below.
-                LocalStore(fd).syncfs(fd)
-        finally:
-            os.close(fd)
         written = [item.to for item in self._copier.written if stat.S_ISREG(item.entry.mode)]
         folders = {os.path.dirname(item.to) for item in self._copier.written if item.above is not None}
         for path in [*written, *folders]:
@@ -271,6 +273,14 @@ def _attributes_at(path: bytes) -> dict[str, bytes]:
         return attributes_at(path)
     except OSError:
         return {}
+
+
+def _syncfs(directory: bytes) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        LocalStore(fd).syncfs(fd)
+    finally:
+        os.close(fd)
 
 
 def _fsync(path: bytes) -> None:

@@ -29,6 +29,7 @@ from encfs.units import VolumeId
 from encfs.volume import Volume
 from encfs.volume.verify import Finding, Severity, Verifier
 from tests.mount.conftest import finish
+from tests.support.killing import kill_a_renamer
 from tests.support.mounting import SECRET, MountedVolume, _argon2id_once
 from tests.support.volumes import pattern, read
 
@@ -292,29 +293,12 @@ def test_files_that_are_renamed_and_deleted_while_open(mounted: MountedVolume) -
     names[0].unlink()
 
 
-RENAMER = """
-import os, sys
-print("begun", flush=True)
-while True:
-    with open(f"{sys.argv[1]}/new", "wb") as new:
-        new.write(bytes(3600))
-    os.rename(f"{sys.argv[1]}/new", f"{sys.argv[1]}/saved")
-"""
-
-
 def test_a_program_that_is_killed_while_it_renames(own: MountedVolume) -> None:
     """docs/control.md: the kernel then says of the next syncfs that it was interrupted, and nothing is lost."""
     own.mount()
-    for number in range(40):  # 34 of 250 kills had that effect on Linux 6.18.
+    for number in range(40):
         top = own.path / f"top-{number}"
-        top.mkdir()
-        command = [sys.executable, "-S", "-c", RENAMER, str(top)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            while not (top / "saved").exists():
-                os.sched_yield()
-            process.kill()
+        kill_a_renamer(top)
         if number % 2:
             os.rename(top / "saved", top / "older")
         flush(own)

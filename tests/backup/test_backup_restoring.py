@@ -26,6 +26,7 @@ from encfs.format.backup import Taken
 from encfs.volume import Volume
 from encfs.volume.source import VolumeSource, WholeSource
 from tests.support import rich_trees
+from tests.support.killing import kill_a_renamer
 from tests.support.limited_fs import limited
 from tests.support.mounting import SECRET, MountedVolume
 from tests.support.rich_trees import HOLE, walked
@@ -445,3 +446,12 @@ def test_into_a_mounted_volume(backup: TreeBackup, tmp_path: Path) -> None:
         made.remount()
         found, wanted = walked(made.path), walked(backup.tree)
         assert {path: one for path, one in found.items() if path} == {path: one for path, one in wanted.items() if path}
+
+
+def test_into_a_volume_where_a_program_was_killed(backup: TreeBackup, tmp_path: Path) -> None:
+    """docs/control.md: the error that the kernel tells once, of a program that was killed, ends no restore."""
+    with mounted_in(tmp_path / "base") as made:
+        for number in range(20):
+            kill_a_renamer(made.path / f"top-{number}")
+            done, _ = _restore(backup, made.path / f"back-{number}", b"letters")
+            assert done.whole
