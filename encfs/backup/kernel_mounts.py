@@ -5,6 +5,7 @@ Owns: reading its table. Must not know: whose mounts they are.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,3 +31,12 @@ def topmost(path: bytes) -> KernelMount | None:
         if _ESCAPED.sub(lambda one: bytes([int(one[1], 8)]), words[4]) == path:
             found = KernelMount(words[0], words[2], words[words.index(b"-") + 1])
     return found
+
+
+def filesystem_at(path: bytes) -> bytes:
+    """The type of the filesystem on which a directory lies, which answers; empty if the kernel's table has it not."""
+    top = os.path.realpath(path)
+    while not os.path.ismount(top):
+        top = os.path.dirname(top)
+    found = topmost(top)
+    return b"" if found is None else found.filesystem

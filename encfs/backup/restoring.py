@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from encfs.backup.engine import Steps
 from encfs.backup.flushing import OF_A_KILL
+from encfs.backup.kernel_mounts import filesystem_at
 from encfs.crypto.suite import CLOAKFS_1
 from encfs.errors import DataError, UsageError
 from encfs.store.local import LocalStore
@@ -156,7 +157,8 @@ class Restore:
         try:
             _syncfs(self._to)
         except OSError as exc:
-            if exc.errno not in OF_A_KILL:
+            old = exc.errno in OF_A_KILL and filesystem_at(self._to).startswith(b"fuse")
+            if flush is not None or not old:
                 raise
             # Once more, to hear what is of now. Each file has been closed without an error, and is asked below.
             _syncfs(self._to)

@@ -23,6 +23,7 @@ from encfs.backup.manifest import content_key
 from encfs.backup.restoring import InTheWay, Restore, Restored
 from encfs.errors import BackupError, NotFoundError, UsageError
 from encfs.format.backup import Taken
+from encfs.store.local import LocalStore
 from encfs.volume import Volume
 from encfs.volume.source import VolumeSource, WholeSource
 from tests.support import rich_trees
@@ -455,3 +456,22 @@ def test_into_a_volume_where_a_program_was_killed(backup: TreeBackup, tmp_path: 
             kill_a_renamer(made.path / f"top-{number}")
             done, _ = _restore(backup, made.path / f"back-{number}", b"letters")
             assert done.whole
+
+
+@pytest.mark.parametrize("on_a_mount", [False, True])
+def test_a_disk_that_fails_to_sync(
+    backup: TreeBackup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on_a_mount: bool
+) -> None:
+    """An error of a disk ends a restore at once; one of a mount only if it is told again."""
+
+    def fails(_store: LocalStore, _fd: int) -> None:
+        told.append(1)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    told: list[int] = []
+    with mounted_in(tmp_path / "base") as made:
+        monkeypatch.setattr(LocalStore, "syncfs", fails)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            _restore(backup, (made.path if on_a_mount else tmp_path) / "back", b"letters")
+        monkeypatch.undo()
+    assert len(told) == 1 + on_a_mount

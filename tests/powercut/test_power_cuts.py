@@ -19,7 +19,7 @@ from tests.powercut.recording import ALL, WITH_ROTATION, record, record_recovery
 from tests.support import evidence
 from tests.support.blockdev import FILESYSTEMS, needs_filesystem
 
-# In the quick run only ext4, on which most volumes lie.
+# In the quick run only ext4.
 EXT4_FIRST = [
     pytest.param(kind, marks=[*needs_filesystem(kind), *([pytest.mark.slow] * (kind != "ext4"))], id=kind)
     for kind in FILESYSTEMS

@@ -116,8 +116,10 @@ def kill_a_renamer(top: Path) -> None:
     """
     top.mkdir()
     with subprocess.Popen([sys.executable, "-S", "-c", _RENAMER, str(top)]) as process:
-        wait_for(lambda: (top / "saved").exists(), "a file was saved")
-        process.kill()
+        try:
+            wait_for(lambda: (top / "saved").exists(), "a file was saved")
+        finally:
+            process.kill()
 
 
 def status(volume: MountedVolume) -> dict[str, Any]:
